@@ -1,0 +1,270 @@
+//! Replies: RESP2 or RESP3 bytes, with large values attached instead of copied.
+//!
+//! [`Out`] is a run of bytes into which shared allocations are spliced at given offsets; a send gathers both. [`Writer`]
+//! writes values into it in the protocol the client speaks, so a command handler never asks which one that is.
+//!
+//! Source of the formats: the RESP2 and RESP3 specifications; the RESP2 forms of RESP3 types are those of Redis.
+
+use bytes::Bytes;
+
+/// A value of this many bytes or more is sent from its own allocation; smaller ones are copied into the reply.
+pub const ATTACH_MIN_BYTES: usize = 16 * 1024;
+
+/// The protocol version a client speaks (HELLO).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proto {
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+/// Reply bytes that wait to be sent.
+#[derive(Default)]
+pub struct Out {
+    pub buf: Vec<u8>,
+    /// Allocations to be sent in between: each before the byte of `buf` at its offset; offsets ascend.
+    pub attached: Vec<(usize, Bytes)>,
+}
+
+impl Out {
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty() && self.attached.is_empty()
+    }
+
+    /// Bytes to be sent, attached ones included.
+    pub fn len(&self) -> usize {
+        self.buf.len() + self.attached.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+    }
+
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.attached.clear();
+    }
+
+    /// Appends all of `other`.
+    pub fn append(&mut self, other: &Out) {
+        self.append_range(other, 0..other.buf.len(), 0);
+    }
+
+    /// Appends the bytes `range` of `other.buf` with what is attached there. `first` is the index of the first attachment
+    /// at or behind the range's start; returns the index of the first one behind its end.
+    pub fn append_range(&mut self, other: &Out, range: std::ops::Range<usize>, first: usize) -> usize {
+        let base = self.buf.len();
+        let mut next = first;
+        while let Some((offset, bytes)) = other.attached.get(next).filter(|(offset, _)| *offset < range.end) {
+            self.attached.push((base + offset - range.start, bytes.clone()));
+            next += 1;
+        }
+        self.buf.extend_from_slice(&other.buf[range]);
+        next
+    }
+}
+
+/// Writes reply values in the client's protocol.
+pub struct Writer<'a> {
+    out: &'a mut Out,
+    proto: Proto,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(out: &'a mut Out, proto: Proto) -> Writer<'a> {
+        Writer { out, proto }
+    }
+
+    pub fn proto(&self) -> Proto {
+        self.proto
+    }
+
+    fn resp3(&self) -> bool {
+        self.proto == Proto::Resp3
+    }
+
+    #[inline]
+    fn header(&mut self, kind: u8, n: i64) {
+        self.out.buf.push(kind);
+        let mut digits = itoa::Buffer::new();
+        self.out.buf.extend_from_slice(digits.format(n).as_bytes());
+        self.out.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// `+OK` and its like.
+    pub fn simple(&mut self, text: &str) {
+        self.out.buf.push(b'+');
+        self.out.buf.extend_from_slice(text.as_bytes());
+        self.out.buf.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    pub fn ok(&mut self) {
+        self.out.buf.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// An error line; `text` starts with its code (`ERR ...`). Line breaks in it become spaces, as they would end the reply.
+    pub fn error(&mut self, text: &str) {
+        self.out.buf.push(b'-');
+        self.out.buf.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.out.buf.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    pub fn int(&mut self, n: i64) {
+        self.header(b':', n);
+    }
+
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.header(b'$', bytes.len() as i64);
+        self.out.buf.extend_from_slice(bytes);
+        self.out.buf.extend_from_slice(b"\r\n");
+    }
+
+    pub fn bulk_str(&mut self, text: &str) {
+        self.bulk(text.as_bytes());
+    }
+
+    pub fn bulk_int(&mut self, n: i64) {
+        let mut digits = itoa::Buffer::new();
+        self.bulk(digits.format(n).as_bytes());
+    }
+
+    /// A bulk string that is sent from `bytes` itself when it is large.
+    pub fn bulk_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < ATTACH_MIN_BYTES {
+            return self.bulk(bytes);
+        }
+        self.header(b'$', bytes.len() as i64);
+        self.out.attached.push((self.out.buf.len(), bytes.clone()));
+        self.out.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// The absent value: `$-1` or `_`.
+    #[inline]
+    pub fn null(&mut self) {
+        let text: &[u8] = if self.resp3() { b"_\r\n" } else { b"$-1\r\n" };
+        self.out.buf.extend_from_slice(text);
+    }
+
+    /// The absent array: `*-1` or `_`.
+    pub fn null_array(&mut self) {
+        let text: &[u8] = if self.resp3() { b"_\r\n" } else { b"*-1\r\n" };
+        self.out.buf.extend_from_slice(text);
+    }
+
+    pub fn array(&mut self, len: usize) {
+        self.header(b'*', len as i64);
+    }
+
+    /// A map of `pairs` keys and values; in RESP2 an array of twice as many.
+    pub fn map(&mut self, pairs: usize) {
+        if self.resp3() { self.header(b'%', pairs as i64) } else { self.header(b'*', 2 * pairs as i64) }
+    }
+
+    pub fn set(&mut self, len: usize) {
+        self.header(if self.resp3() { b'~' } else { b'*' }, len as i64);
+    }
+
+    /// An out-of-band message; in RESP2 an array.
+    pub fn push(&mut self, len: usize) {
+        self.header(if self.resp3() { b'>' } else { b'*' }, len as i64);
+    }
+
+    /// A floating point number: RESP3 double, or a bulk string of the same digits (shortest that round-trips, as Redis 7).
+    pub fn double(&mut self, value: f64) {
+        let text = format_double(value);
+        if self.resp3() {
+            self.out.buf.push(b',');
+            self.out.buf.extend_from_slice(text.as_bytes());
+            self.out.buf.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// A boolean: `#t`/`#f`, or 1/0.
+    pub fn bool(&mut self, value: bool) {
+        if self.resp3() {
+            self.out.buf.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" });
+        } else {
+            self.int(value as i64);
+        }
+    }
+
+    /// Text for people (INFO and its like): a verbatim string, in RESP2 a bulk string.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.resp3() {
+            self.header(b'=', text.len() as i64 + 4);
+            self.out.buf.extend_from_slice(b"txt:");
+            self.out.buf.extend_from_slice(text.as_bytes());
+            self.out.buf.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Bytes that are RESP already.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.buf.extend_from_slice(bytes);
+    }
+
+    /// Where the reply bytes go, for what has to splice whole replies.
+    pub fn out(&mut self) -> &mut Out {
+        self.out
+    }
+}
+
+/// The shortest decimal form that reads back as `value`; `inf`, `-inf` and `nan` in Redis's spelling.
+pub fn format_double(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf".into() } else { "-inf".into() };
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0".into() } else { "0".into() };
+    }
+    let magnitude = value.abs();
+    if (1e-5..1e17).contains(&magnitude) {
+        return format!("{value}");
+    }
+    // `1e+20`, `1.5e-7`: C's exponent form, which has a sign and at least two digits.
+    let text = format!("{value:e}");
+    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
+    let (sign, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', exponent),
+    };
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attached_values_keep_their_place() {
+        let big = Bytes::from(vec![b'x'; ATTACH_MIN_BYTES]);
+        let mut out = Out::default();
+        let mut writer = Writer::new(&mut out, Proto::Resp2);
+        writer.int(1);
+        let start = writer.out().buf.len();
+        writer.bulk_shared(&big);
+        let end = writer.out().buf.len();
+        writer.ok();
+        assert_eq!(out.len(), b":1\r\n$16384\r\n\r\n+OK\r\n".len() + big.len());
+
+        let mut copy = Out::default();
+        assert_eq!(copy.append_range(&out, start..end, 0), 1);
+        assert_eq!(copy.buf, b"$16384\r\n\r\n");
+        assert_eq!(copy.attached[0].0, b"$16384\r\n".len());
+    }
+
+    #[test]
+    fn doubles_read_as_redis_prints_them() {
+        for (value, text) in
+            [(3.0, "3"), (0.1, "0.1"), (1e20, "1e+20"), (1.5e-7, "1.5e-07"), (f64::INFINITY, "inf"), (-0.0, "-0")]
+        {
+            assert_eq!(format_double(value), text);
+        }
+    }
+}
