@@ -1,0 +1,603 @@
+//! What a service does with the outside: sockets, listeners, messages. Everything here only *queues*; the reactor's one
+//! `io_uring_enter` a tick carries it out.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use slab::Slab;
+
+use super::ExecutorId;
+use super::mailbox::{self, Mailboxes, WakeUp};
+use super::ring::{Ring, Wait};
+use super::socket::{Receiving, Socket};
+use crate::resp::Out;
+
+/// A socket of one executor. The generation tells it from an earlier socket in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// What a service is told.
+pub enum Event<'a> {
+    /// A connection was accepted at the listener with this token.
+    Accepted {
+        listener: u32,
+        fd: OwnedFd,
+    },
+    /// Accepting failed; it goes on after a pause.
+    AcceptFailed {
+        listener: u32,
+        error: io::Error,
+    },
+    Received {
+        socket: SocketId,
+        data: &'a [u8],
+    },
+    /// [`Io::receive_into`] has added bytes to the buffer.
+    ReceivedInto {
+        socket: SocketId,
+        buffer: Vec<u8>,
+    },
+    /// [`Io::stop_receiving`] has taken effect.
+    Stopped {
+        socket: SocketId,
+    },
+    /// The peer has closed its side, or the connection broke.
+    Ended {
+        socket: SocketId,
+        error: Option<io::Error>,
+    },
+    /// The send is done; the buffer comes back empty.
+    Sent {
+        socket: SocketId,
+        buffer: Out,
+        bytes: usize,
+    },
+    SendFailed {
+        socket: SocketId,
+        error: io::Error,
+    },
+    /// A descriptor given to [`Io::watch`] is readable.
+    Readable {
+        token: u32,
+    },
+}
+
+/// Counters of one executor's kernel interface.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IoCounters {
+    pub enters: u64,
+    pub ticks: u64,
+    pub parks: u64,
+    pub wake_ups_sent: u64,
+    pub messages_sent: u64,
+    pub receive_buffer_shortages: u64,
+}
+
+/// The kinds of operations, in the top byte of a completion's user data.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Op {
+    /// Nothing to do on completion.
+    Ignore = 0,
+    Accept = 1,
+    Receive = 2,
+    ReceiveInto = 3,
+    Send = 4,
+    WakeUp = 5,
+    Woken = 6,
+    Watch = 7,
+    Pause = 8,
+}
+
+/// How long [`Io::wind_up`] waits, at most.
+const WIND_UP_STEPS: usize = 20;
+const WIND_UP_STEP: Duration = Duration::from_millis(5);
+
+const GENERATION_MASK: u32 = 0x00ff_ffff;
+
+fn user_data(op: Op, id: SocketId) -> u64 {
+    (op as u64) << 56 | u64::from(id.generation & GENERATION_MASK) << 32 | u64::from(id.index)
+}
+
+fn token_data(op: Op, token: u32) -> u64 {
+    user_data(op, SocketId { index: token, generation: 0 })
+}
+
+pub struct Io<M> {
+    // Dropped before the buffers that `Reactor` holds.
+    ring: Ring,
+    sockets: Slab<Socket>,
+    next_generation: u32,
+    listeners: Vec<(u32, OwnedFd)>,
+    watched: Vec<(u32, RawFd)>,
+    /// Accepts and sends that the kernel has not finished.
+    unfinished: usize,
+    mailboxes: Mailboxes<M>,
+    /// Executors to which a ring message failed: woken by their event descriptor from then on.
+    slow_wake: Vec<bool>,
+    /// Whether the next tick has work that no event announces.
+    again: bool,
+    /// A kernel interface failure that the executor cannot outlive.
+    broken: Option<io::Error>,
+    pub counters: IoCounters,
+}
+
+impl<M> Io<M> {
+    pub(super) fn new(ring: Ring, mailboxes: Mailboxes<M>) -> Io<M> {
+        mailboxes.announce(ring.fd());
+        let mut io = Io {
+            ring,
+            sockets: Slab::new(),
+            next_generation: 0,
+            listeners: Vec::new(),
+            watched: Vec::new(),
+            unfinished: 0,
+            slow_wake: vec![false; mailboxes.count()],
+            mailboxes,
+            again: false,
+            broken: None,
+            counters: IoCounters::default(),
+        };
+        let event_fd = io.mailboxes.event_fd();
+        io.push(
+            opcode::PollAdd::new(types::Fd(event_fd), libc::POLLIN as u32).multi(true).build(),
+            token_data(Op::Woken, 0),
+        );
+        io
+    }
+
+    fn push(&mut self, entry: squeue::Entry, data: u64) {
+        // SAFETY: every entry is built from memory owned by `Socket` (kept until the completion), or from none.
+        if let Err(error) = unsafe { self.ring.push(&entry.user_data(data)) } {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    /// This executor.
+    pub fn executor(&self) -> ExecutorId {
+        self.mailboxes.id()
+    }
+
+    // Listeners and other descriptors
+
+    /// Starts accepting at `listener`; its connections come with `token`.
+    pub fn listen(&mut self, token: u32, listener: OwnedFd) {
+        let fd = listener.as_raw_fd();
+        self.listeners.push((token, listener));
+        self.accept(token, fd);
+    }
+
+    fn accept(&mut self, token: u32, fd: RawFd) {
+        let entry = opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
+        self.unfinished += 1;
+        self.push(entry, token_data(Op::Accept, token));
+    }
+
+    /// Closes all listeners with `token`.
+    pub fn stop_listening(&mut self, token: u32) {
+        let cancel = opcode::AsyncCancel::new(token_data(Op::Accept, token)).build();
+        self.push(cancel, token_data(Op::Ignore, 0));
+        for (_, fd) in self.listeners.extract_if(.., |(of, _)| *of == token).collect::<Vec<_>>() {
+            self.close_fd(fd.into_raw_fd());
+        }
+    }
+
+    fn listener_fd(&self, token: u32) -> Option<RawFd> {
+        self.listeners.iter().find(|(of, _)| *of == token).map(|(_, fd)| fd.as_raw_fd())
+    }
+
+    /// Reports with `token` each time that `fd` becomes readable. The descriptor stays the caller's and open.
+    pub fn watch(&mut self, token: u32, fd: RawFd) {
+        self.watched.push((token, fd));
+        let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build();
+        self.push(entry, token_data(Op::Watch, token));
+    }
+
+    // Sockets
+
+    /// Takes over a connected descriptor; nothing is received until [`Io::start_receiving`].
+    pub fn attach(&mut self, fd: OwnedFd) -> SocketId {
+        self.next_generation = (self.next_generation + 1) & GENERATION_MASK;
+        let generation = self.next_generation;
+        let index = self.sockets.insert(Socket::new(fd.into_raw_fd(), generation)) as u32;
+        SocketId { index, generation }
+    }
+
+    fn socket(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id.index as usize).filter(|socket| socket.generation == id.generation)
+    }
+
+    /// The descriptor, for socket options.
+    pub fn fd(&mut self, id: SocketId) -> Option<RawFd> {
+        self.socket(id).map(|socket| socket.fd)
+    }
+
+    /// Arms the receive, unless one is in flight.
+    pub fn start_receiving(&mut self, id: SocketId) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.closing || !matches!(socket.receiving, Receiving::Idle) {
+            return;
+        }
+        let entry = socket.arm();
+        self.push(entry, user_data(Op::Receive, id));
+    }
+
+    /// Ends the multishot receive; [`Event::Stopped`] tells when. Bytes that arrived before are still delivered.
+    pub fn stop_receiving(&mut self, id: SocketId) {
+        let Some(socket) = self.socket(id) else { return };
+        if matches!(socket.receiving, Receiving::Armed) {
+            socket.receiving = Receiving::Stopping;
+            let cancel = opcode::AsyncCancel::new(user_data(Op::Receive, id)).build();
+            self.push(cancel, token_data(Op::Ignore, 0));
+        }
+    }
+
+    /// Whether a receive is in flight.
+    pub fn is_receiving(&mut self, id: SocketId) -> bool {
+        self.socket(id).is_some_and(|socket| !matches!(socket.receiving, Receiving::Idle))
+    }
+
+    /// Receives once, up to `max` bytes, straight into the spare capacity of `buffer`. Only while nothing else is being received.
+    pub fn receive_into(&mut self, id: SocketId, buffer: Vec<u8>, max: usize) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.closing {
+            return;
+        }
+        let entry = socket.receive_into(buffer, max);
+        self.push(entry, user_data(Op::ReceiveInto, id));
+    }
+
+    /// Whether a send is in flight; a second one must wait for its [`Event::Sent`].
+    pub fn is_sending(&mut self, id: SocketId) -> bool {
+        self.socket(id).is_some_and(|socket| socket.sending.is_some())
+    }
+
+    /// Sends `out`, all of it. Only while no other send is in flight.
+    pub fn send(&mut self, id: SocketId, out: Out) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.closing || out.is_empty() {
+            return;
+        }
+        let entry = socket.send(out);
+        self.unfinished += 1;
+        self.push(entry, user_data(Op::Send, id));
+    }
+
+    /// Gives back memory kept for the socket's next send.
+    pub fn shed(&mut self, id: SocketId) {
+        if let Some(socket) = self.socket(id) {
+            socket.shed();
+        }
+    }
+
+    /// Ends the connection. No further event names this socket; the descriptor is closed as soon as the kernel lets go of it.
+    pub fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.closing {
+            return;
+        }
+        socket.closing = true;
+        let receiving = match socket.receiving {
+            Receiving::Idle | Receiving::Stopping => None,
+            Receiving::Armed => Some(Op::Receive),
+            Receiving::Into(_) => Some(Op::ReceiveInto),
+        };
+        let sending = socket.sending.as_ref().map(|_| Op::Send);
+        for op in [receiving, sending].into_iter().flatten() {
+            let cancel = opcode::AsyncCancel::new(user_data(op, id)).build();
+            self.push(cancel, token_data(Op::Ignore, 0));
+        }
+        self.finish_close(id);
+    }
+
+    fn finish_close(&mut self, id: SocketId) {
+        if self.socket(id).is_some_and(|socket| socket.closing && !socket.busy()) {
+            let socket = self.sockets.remove(id.index as usize);
+            self.close_fd(socket.fd);
+        }
+    }
+
+    fn close_fd(&mut self, fd: RawFd) {
+        self.push(opcode::Close::new(types::Fd(fd)).build(), token_data(Op::Ignore, 0));
+    }
+
+    // Messages
+
+    /// Queues a message for another executor; it leaves at the end of the tick.
+    pub fn post(&mut self, to: ExecutorId, message: M) {
+        self.counters.messages_sent += 1;
+        self.mailboxes.post(to, message);
+    }
+
+    /// Messages for `to` that its mailbox had no room for, with those of this tick.
+    pub fn outbox_len(&self, to: ExecutorId) -> usize {
+        self.mailboxes.outbox_len(to)
+    }
+
+    /// How many executors there are.
+    pub fn executors(&self) -> usize {
+        self.mailboxes.count()
+    }
+
+    pub(super) fn take_message(&mut self, from: ExecutorId) -> Option<M> {
+        self.mailboxes.take(from)
+    }
+
+    pub(super) fn messages_waiting(&self) -> bool {
+        self.mailboxes.waiting() || self.mailboxes.holding()
+    }
+
+    pub(super) fn flush_messages(&mut self) {
+        let Io { ring, mailboxes, slow_wake, broken, counters, .. } = self;
+        let own_ring = ring.fd();
+        let mut event_fds = Vec::new();
+        mailboxes.flush(|to, way| {
+            counters.wake_ups_sent += 1;
+            match way {
+                WakeUp::Ring(fd) if !slow_wake[to] && fd != own_ring => {
+                    let entry = opcode::MsgRingData::new(types::Fd(fd), 0, token_data(Op::Ignore, 0), None)
+                        .build()
+                        .flags(squeue::Flags::SKIP_SUCCESS)
+                        .user_data(token_data(Op::WakeUp, to as u32));
+                    // SAFETY: the entry points to no memory.
+                    if let Err(error) = unsafe { ring.push(&entry) } {
+                        broken.get_or_insert(error);
+                    }
+                }
+                WakeUp::Ring(_) => event_fds.push(to),
+                WakeUp::EventFd(fd) => mailbox::signal(fd),
+            }
+        });
+        for to in event_fds {
+            mailbox::signal(self.mailboxes.event_fd_of(to));
+        }
+    }
+
+    // The reactor's side
+
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        self.ring.enter(wait)?;
+        self.counters.enters = self.ring.enters;
+        Ok(())
+    }
+
+    /// Ends an executor: what was sent last still leaves, and listeners are closed for good, so that a successor can have their ports
+    /// at once. Bounded, as a peer may not read.
+    pub(super) fn wind_up(&mut self) -> io::Result<()> {
+        for _ in 0..WIND_UP_STEPS {
+            self.enter(Wait::EventOr(WIND_UP_STEP))?;
+            while let Some(completion) = self.ring.next() {
+                self.complete(&completion);
+            }
+            if self.unfinished == 0 {
+                // Once more for the closes that were pushed meanwhile.
+                return self.enter(Wait::No);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn completions(&mut self) -> usize {
+        self.ring.completions()
+    }
+
+    pub(super) fn next_completion(&mut self) -> Option<cqueue::Entry> {
+        self.ring.next()
+    }
+
+    /// Does not let the executor sleep before the next tick.
+    pub fn tick_again(&mut self) {
+        self.again = true;
+    }
+
+    pub(super) fn take_again(&mut self) -> bool {
+        std::mem::take(&mut self.again)
+    }
+
+    /// Raises the park flag; false if there is something to do after all.
+    pub(super) fn park(&mut self) -> bool {
+        self.mailboxes.park()
+    }
+
+    pub(super) fn unpark(&mut self) {
+        self.mailboxes.unpark();
+    }
+
+    /// Takes account of a completion and says what the service is to be told; a received buffer is named by its id.
+    pub(super) fn complete(&mut self, completion: &cqueue::Entry) -> Completed {
+        let data = completion.user_data();
+        let id = SocketId { index: data as u32, generation: (data >> 32) as u32 & GENERATION_MASK };
+        let result = completion.result();
+        let flags = completion.flags();
+        match (data >> 56) as u8 {
+            op if op == Op::Receive as u8 => self.complete_receive(id, result, flags),
+            op if op == Op::Send as u8 => self.complete_send(id, result),
+            op if op == Op::ReceiveInto as u8 => self.complete_receive_into(id, result),
+            op if op == Op::Accept as u8 => self.complete_accept(id.index, result, flags),
+            op if op == Op::WakeUp as u8 => {
+                // The kernel cannot post to that ring.
+                let to = id.index as usize;
+                self.slow_wake[to] = true;
+                mailbox::signal(self.mailboxes.event_fd_of(to));
+                Completed::Nothing
+            }
+            op if op == Op::Woken as u8 => {
+                let event_fd = self.mailboxes.event_fd();
+                mailbox::drain(event_fd);
+                if !cqueue::more(flags) {
+                    let poll = opcode::PollAdd::new(types::Fd(event_fd), libc::POLLIN as u32).multi(true).build();
+                    self.push(poll, token_data(Op::Woken, 0));
+                }
+                Completed::Nothing
+            }
+            op if op == Op::Watch as u8 => {
+                if !cqueue::more(flags)
+                    && let Some((token, fd)) = self.watched.iter().find(|(token, _)| *token == id.index).copied()
+                {
+                    let poll = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build();
+                    self.push(poll, token_data(Op::Watch, token));
+                }
+                if result > 0 { Completed::Readable { token: id.index } } else { Completed::Nothing }
+            }
+            op if op == Op::Pause as u8 => {
+                if let Some(fd) = self.listener_fd(id.index) {
+                    self.accept(id.index, fd);
+                }
+                Completed::Nothing
+            }
+            _ => Completed::Nothing,
+        }
+    }
+
+    fn complete_accept(&mut self, listener: u32, result: i32, flags: u32) -> Completed {
+        self.unfinished -= !cqueue::more(flags) as usize;
+        if result >= 0 {
+            // SAFETY: the kernel has just made this descriptor for us.
+            let fd = unsafe { OwnedFd::from_raw_fd(result) };
+            if !cqueue::more(flags)
+                && let Some(at) = self.listener_fd(listener)
+            {
+                self.accept(listener, at);
+            }
+            return Completed::Accepted { listener, fd };
+        }
+        if self.listener_fd(listener).is_none() || result == -libc::ECANCELED {
+            return Completed::Nothing;
+        }
+        // Out of descriptors or memory: accepting at once again would only spin.
+        static PAUSE: types::Timespec = types::Timespec::new().nsec(super::limits::ACCEPT_PAUSE_MS as u32 * 1_000_000);
+        self.push(opcode::Timeout::new(&raw const PAUSE).build(), token_data(Op::Pause, listener));
+        Completed::AcceptFailed { listener, error: io::Error::from_raw_os_error(-result) }
+    }
+
+    fn complete_receive(&mut self, id: SocketId, result: i32, flags: u32) -> Completed {
+        let buffer = cqueue::buffer_select(flags);
+        let Some(socket) = self.socket(id) else { return Completed::Unclaimed { buffer } };
+        let mut stopped = false;
+        if !cqueue::more(flags) {
+            stopped = matches!(socket.receiving, Receiving::Stopping);
+            socket.receiving = Receiving::Idle;
+        }
+        if socket.closing {
+            self.finish_close(id);
+            return Completed::Unclaimed { buffer };
+        }
+        match result {
+            _ if result > 0 => {
+                let Some(buffer) = buffer else { return Completed::Nothing };
+                if !cqueue::more(flags) && !stopped {
+                    self.start_receiving(id);
+                }
+                Completed::Received { socket: id, buffer, len: result as usize, stopped }
+            }
+            0 => Completed::Ended { socket: id, error: None, buffer },
+            _ if result == -libc::ENOBUFS => {
+                self.counters.receive_buffer_shortages += 1;
+                if stopped {
+                    return Completed::Stopped { socket: id };
+                }
+                self.start_receiving(id);
+                Completed::Nothing
+            }
+            _ if result == -libc::ECANCELED => Completed::Stopped { socket: id },
+            _ => Completed::Ended { socket: id, error: Some(io::Error::from_raw_os_error(-result)), buffer },
+        }
+    }
+
+    fn complete_receive_into(&mut self, id: SocketId, result: i32) -> Completed {
+        let Some(socket) = self.socket(id) else { return Completed::Nothing };
+        let Receiving::Into(mut buffer) = std::mem::replace(&mut socket.receiving, Receiving::Idle) else {
+            return Completed::Nothing;
+        };
+        if socket.closing {
+            self.finish_close(id);
+            return Completed::Nothing;
+        }
+        match result {
+            _ if result > 0 => {
+                // SAFETY: the kernel has written `result` bytes into the spare capacity.
+                unsafe { buffer.set_len(buffer.len() + result as usize) };
+                Completed::ReceivedInto { socket: id, buffer }
+            }
+            0 => Completed::Ended { socket: id, error: None, buffer: None },
+            _ => Completed::Ended { socket: id, error: Some(io::Error::from_raw_os_error(-result)), buffer: None },
+        }
+    }
+
+    fn complete_send(&mut self, id: SocketId, result: i32) -> Completed {
+        self.unfinished -= 1;
+        let Some(socket) = self.socket(id) else { return Completed::Nothing };
+        if socket.closing {
+            socket.take_send();
+            self.finish_close(id);
+            return Completed::Nothing;
+        }
+        if result < 0 {
+            socket.take_send();
+            return Completed::SendFailed { socket: id, error: io::Error::from_raw_os_error(-result) };
+        }
+        match socket.sent(result as usize) {
+            Ok((buffer, bytes)) => Completed::Sent { socket: id, buffer, bytes },
+            Err(rest) => {
+                self.unfinished += 1;
+                self.push(rest, user_data(Op::Send, id));
+                Completed::Nothing
+            }
+        }
+    }
+}
+
+/// A completion, with received bytes still named by their buffer.
+pub(super) enum Completed {
+    Nothing,
+    /// A completion of a socket that is gone; its buffer goes back.
+    Unclaimed {
+        buffer: Option<u16>,
+    },
+    Accepted {
+        listener: u32,
+        fd: OwnedFd,
+    },
+    AcceptFailed {
+        listener: u32,
+        error: io::Error,
+    },
+    Received {
+        socket: SocketId,
+        buffer: u16,
+        len: usize,
+        stopped: bool,
+    },
+    ReceivedInto {
+        socket: SocketId,
+        buffer: Vec<u8>,
+    },
+    Stopped {
+        socket: SocketId,
+    },
+    Ended {
+        socket: SocketId,
+        error: Option<io::Error>,
+        buffer: Option<u16>,
+    },
+    Sent {
+        socket: SocketId,
+        buffer: Out,
+        bytes: usize,
+    },
+    SendFailed {
+        socket: SocketId,
+        error: io::Error,
+    },
+    Readable {
+        token: u32,
+    },
+}

@@ -1,0 +1,143 @@
+//! Listening sockets and socket options.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+/// A listener that could not be opened, with what to do.
+#[derive(Debug)]
+pub struct ListenError {
+    pub at: String,
+    pub error: io::Error,
+}
+
+impl ListenError {
+    /// Whether this host simply does not have the address (or its family).
+    pub fn is_missing_address(&self) -> bool {
+        matches!(
+            self.error.raw_os_error(),
+            Some(
+                libc::EADDRNOTAVAIL
+                    | libc::EAFNOSUPPORT
+                    | libc::EPROTONOSUPPORT
+                    | libc::ENOPROTOOPT
+                    | libc::EPFNOSUPPORT
+            )
+        )
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hint = match self.error.kind() {
+            io::ErrorKind::AddrInUse => ": another process listens there; stop it or choose another 'port'",
+            io::ErrorKind::AddrNotAvailable => {
+                ": this host has no such address; correct 'bind', or prefix it with '-' to make it optional"
+            }
+            io::ErrorKind::PermissionDenied => ": not permitted; ports below 1024 need CAP_NET_BIND_SERVICE",
+            _ => "",
+        };
+        write!(f, "Could not create server listening socket {}: {}{hint}", self.at, self.error)
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Opens a TCP listener that shares its port with the other cores' listeners.
+pub fn listen_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, ListenError> {
+    let open = || -> io::Result<OwnedFd> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error| ListenError { at: address.to_string(), error })
+}
+
+/// Fails if some other process listens at the address. Cores of one node share a port, so the kernel alone would let a second node join in.
+pub fn check_free(address: SocketAddr) -> Result<(), ListenError> {
+    let probe = || -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1)
+    };
+    probe().map_err(|error| ListenError { at: address.to_string(), error })
+}
+
+/// Opens a UNIX listener; a stale socket file is replaced.
+pub fn listen_unix(path: &Path, permissions: u32, backlog: i32) -> Result<OwnedFd, ListenError> {
+    let open = || -> io::Result<OwnedFd> {
+        if std::os::unix::net::UnixStream::connect(path).is_err() {
+            match std::fs::remove_file(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(backlog)?;
+        if permissions != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
+        }
+        Ok(socket.into())
+    };
+    open().map_err(|error| ListenError { at: path.display().to_string(), error })
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub peer: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
+}
+
+/// The addresses of a connected descriptor; none for a UNIX socket.
+pub fn ends(fd: &OwnedFd) -> Ends {
+    let socket = SockRef::from(fd);
+    Ends {
+        peer: socket.peer_addr().ok().and_then(|address| address.as_socket()),
+        local: socket.local_addr().ok().and_then(|address| address.as_socket()),
+    }
+}
+
+/// Sets what a client's TCP connection needs: no delay, and probes after `keepalive` of silence (zero: none).
+pub fn prepare_tcp(fd: &OwnedFd, keepalive: Duration) -> io::Result<()> {
+    let socket = SockRef::from(fd);
+    socket.set_tcp_nodelay(true)?;
+    if !keepalive.is_zero() {
+        // As Redis: a third of the time between probes, three probes.
+        let probes =
+            TcpKeepalive::new().with_time(keepalive).with_interval((keepalive / 3).max(Duration::from_secs(1)));
+        socket.set_tcp_keepalive(&probes.with_retries(3))?;
+    }
+    Ok(())
+}
+
+/// Wakes the peer of a connection with an end of stream while the descriptor stays open.
+pub fn shutdown(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the caller's descriptor is open for the duration of this call.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    SockRef::from(&fd).shutdown(std::net::Shutdown::Both)
+}
+
+/// Writes a last line to a connection that is refused, as far as it goes without waiting.
+pub fn refuse(fd: OwnedFd, line: &[u8]) {
+    // SAFETY: the descriptor is open, the line alive. A peer that is gone already loses nothing.
+    unsafe { libc::send(fd.as_raw_fd(), line.as_ptr().cast(), line.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
