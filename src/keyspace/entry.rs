@@ -1,0 +1,588 @@
+//! One key with its value, in one allocation behind an 8-byte tagged pointer.
+//!
+//! The pointer: 48 bits of address, 14 hash bits, a bit for "has an expiry", and one reserved for "locked" (check-out). So a table
+//! compares, moves and filters entries without touching them.
+//!
+//! The allocation, without padding:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 4 | encoding (8 bits) and access clock (24 bits) |
+//! | 4 | key length |
+//! | 4 | value length, of an inline value |
+//! | 8 | expiry, Unix time in milliseconds; only with the pointer's bit |
+//! | | key |
+//! | | value: the bytes, or 8 bytes of integer, or (at the next multiple of 8) a `Bytes` or `BytesMut` |
+//!
+//! Invariants
+//! - the layout follows from the pointer's expiry bit and the first 12 bytes alone, and is exact: freeing needs no stored size
+//! - the first 12 bytes always describe what the block holds; a function that changes the shape leaves them true before it returns
+//! - an integer is only ever stored for a text that is exactly that integer's decimal form
+
+use std::alloc::{self, Layout};
+use std::ptr::{self, NonNull};
+
+use bytes::{Bytes, BytesMut};
+
+use super::hash::TAG_BITS;
+use super::{Kind, NewStr, StrRef, Value};
+use crate::runtime::memory::good_size;
+
+/// A value of this size or more gets an allocation of its own, which replies share instead of copying.
+pub const SHARED_BYTES: usize = 16 << 10;
+/// Up to this length Redis keeps a string that was set whole beside its object and calls it `embstr`.
+const EMBEDDED_BYTES: usize = 44;
+
+const HEADER_BYTES: usize = 12;
+const KEY_LENGTH_AT: usize = 4;
+const VALUE_LENGTH_AT: usize = 8;
+const EXPIRY_BYTES: usize = 8;
+const ALIGN: usize = 8;
+
+const ADDRESS_BITS: u32 = 48;
+const ADDRESS: usize = (1 << ADDRESS_BITS) - 1;
+const EXPIRY_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS);
+
+const CLOCK_MASK: u32 = (1 << 24) - 1;
+/// Set on an inline value that was changed in place: OBJECT ENCODING calls it `raw` whatever its length.
+const CHANGED: u32 = 1 << 31;
+
+/// How the value is held. Bits 24 and up of the header's first word; only strings so far, other kinds take further numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Int = 0,
+    Inline = 1,
+    /// A `Bytes`.
+    Shared = 2,
+    /// A `BytesMut`, for a string that is growing.
+    Growing = 3,
+}
+
+impl Form {
+    const SHIFT: u32 = 24;
+    const MASK: u32 = 0x7f << Self::SHIFT;
+
+    #[inline]
+    fn of(word: u32) -> Self {
+        match (word & Self::MASK) >> Self::SHIFT {
+            0 => Self::Int,
+            1 => Self::Inline,
+            2 => Self::Shared,
+            3 => Self::Growing,
+            other => unreachable!("no value has form {other}"),
+        }
+    }
+}
+
+/// An owned entry; dropping it frees key and value.
+#[derive(Debug)]
+pub struct Entry {
+    tagged: NonNull<u8>,
+}
+
+// SAFETY: an entry is the only owner of its block, and all it can hold (bytes, `Bytes`, `BytesMut`) is `Send`.
+unsafe impl Send for Entry {}
+
+/// A value in the shape it will be stored in.
+enum Shaped<'a> {
+    Int(i64),
+    Inline(&'a [u8]),
+    InlineOwned(Bytes),
+    Shared(Bytes),
+    Growing(BytesMut),
+}
+
+impl<'a> Shaped<'a> {
+    #[inline]
+    fn of(value: NewStr<'a>) -> Self {
+        match value {
+            NewStr::Int(number) => Self::Int(number),
+            NewStr::Copy(text) => match parse_canonical(text) {
+                Some(number) => Self::Int(number),
+                None if text.len() < SHARED_BYTES => Self::Inline(text),
+                None => Self::Shared(Bytes::copy_from_slice(text)),
+            },
+            NewStr::Take(text) => match parse_canonical(&text) {
+                Some(number) => Self::Int(number),
+                None if text.len() < SHARED_BYTES => Self::InlineOwned(text),
+                None => Self::Shared(text),
+            },
+        }
+    }
+
+    #[inline]
+    fn form(&self) -> Form {
+        match self {
+            Self::Int(_) => Form::Int,
+            Self::Inline(_) | Self::InlineOwned(_) => Form::Inline,
+            Self::Shared(_) => Form::Shared,
+            Self::Growing(_) => Form::Growing,
+        }
+    }
+
+    #[inline]
+    fn inline_length(&self) -> usize {
+        match self {
+            Self::Inline(text) => text.len(),
+            Self::InlineOwned(text) => text.len(),
+            Self::Int(_) | Self::Shared(_) | Self::Growing(_) => 0,
+        }
+    }
+}
+
+/// Sizes and offsets of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    key_at: usize,
+    value_at: usize,
+    size: usize,
+}
+
+impl Shape {
+    #[inline]
+    fn new(key_length: usize, has_expiry: bool, form: Form, value_length: usize) -> Self {
+        let key_at = HEADER_BYTES + if has_expiry { EXPIRY_BYTES } else { 0 };
+        let key_end = key_at + key_length;
+        let (value_at, value_size) = match form {
+            Form::Int => (key_end, size_of::<i64>()),
+            Form::Inline => (key_end, value_length),
+            Form::Shared => (key_end.next_multiple_of(ALIGN), size_of::<Bytes>()),
+            Form::Growing => (key_end.next_multiple_of(ALIGN), size_of::<BytesMut>()),
+        };
+        Self { key_at, value_at, size: value_at + value_size }
+    }
+}
+
+const _: () = assert!(align_of::<Bytes>() <= ALIGN && align_of::<BytesMut>() <= ALIGN);
+
+#[inline]
+fn layout(size: usize) -> Layout {
+    // Keys and inline values have 32-bit lengths, so the size cannot overflow.
+    Layout::from_size_align(size, ALIGN).unwrap_or_else(|_| unreachable!("an entry of {size} bytes"))
+}
+
+impl Entry {
+    /// A new entry. `tag` is the key's 14 hash bits, `clock` its 24-bit access clock.
+    pub fn new(tag: u16, key: &[u8], value: NewStr<'_>, expire_at_ms: Option<u64>, clock: u32) -> Self {
+        let key_length = u32::try_from(key.len()).unwrap_or_else(|_| panic!("a key of {} bytes", key.len()));
+        let value = Shaped::of(value);
+        let shape = Shape::new(key.len(), expire_at_ms.is_some(), value.form(), value.inline_length());
+        let layout = layout(shape.size);
+        // SAFETY: the layout is not empty.
+        let block = unsafe { alloc::alloc(layout) };
+        let Some(block) = NonNull::new(block) else { alloc::handle_alloc_error(layout) };
+        let bits = usize::from(tag) << ADDRESS_BITS | if expire_at_ms.is_some() { EXPIRY_BIT } else { 0 };
+        let mut entry = Self { tagged: tag_pointer(block, bits) };
+        // SAFETY: the block has `shape`, computed from the lengths and the expiry written here; `write_value` completes it.
+        unsafe {
+            let block = entry.block();
+            block.cast::<u32>().write(clock & CLOCK_MASK);
+            block.add(KEY_LENGTH_AT).cast::<u32>().write(key_length);
+            if let Some(at_ms) = expire_at_ms {
+                block.add(HEADER_BYTES).cast::<u64>().write_unaligned(at_ms);
+            }
+            ptr::copy_nonoverlapping(key.as_ptr(), block.add(shape.key_at), key.len());
+            entry.write_value(shape, value);
+        }
+        entry
+    }
+
+    #[inline]
+    fn block(&self) -> *mut u8 {
+        self.tagged.as_ptr().map_addr(|address| address & ADDRESS)
+    }
+
+    #[inline]
+    fn word(&self) -> u32 {
+        // SAFETY: the block starts with this word, aligned.
+        unsafe { self.block().cast::<u32>().read() }
+    }
+
+    #[inline]
+    fn set_word(&mut self, word: u32) {
+        // SAFETY: as in `word`, and `&mut self` makes it exclusive.
+        unsafe { self.block().cast::<u32>().write(word) }
+    }
+
+    #[inline]
+    fn length_at(&self, offset: usize) -> usize {
+        // SAFETY: only called for the two length fields, which are aligned and always there.
+        unsafe { self.block().add(offset).cast::<u32>().read() as usize }
+    }
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        let form = Form::of(self.word());
+        Shape::new(self.length_at(KEY_LENGTH_AT), self.has_expiry(), form, self.length_at(VALUE_LENGTH_AT))
+    }
+
+    /// The 14 hash bits, read from the pointer.
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        (self.tagged.addr().get() >> ADDRESS_BITS) as u16 & ((1 << TAG_BITS) - 1)
+    }
+
+    /// Read from the pointer.
+    #[inline]
+    pub fn has_expiry(&self) -> bool {
+        self.tagged.addr().get() & EXPIRY_BIT != 0
+    }
+
+    /// Unix time in milliseconds.
+    #[inline]
+    pub fn expire_at_ms(&self) -> Option<u64> {
+        // SAFETY: the bit says that the field is there.
+        self.has_expiry().then(|| unsafe { self.block().add(HEADER_BYTES).cast::<u64>().read_unaligned() })
+    }
+
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        let key_at = HEADER_BYTES + if self.has_expiry() { EXPIRY_BYTES } else { 0 };
+        // SAFETY: the key stands there in full, and the borrow keeps the block as it is.
+        unsafe { std::slice::from_raw_parts(self.block().add(key_at), self.length_at(KEY_LENGTH_AT)) }
+    }
+
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        match Form::of(self.word()) {
+            Form::Int | Form::Inline | Form::Shared | Form::Growing => Kind::String,
+        }
+    }
+
+    /// The 24-bit access clock.
+    #[inline]
+    pub fn clock(&self) -> u32 {
+        self.word() & CLOCK_MASK
+    }
+
+    #[inline]
+    pub fn set_clock(&mut self, clock: u32) {
+        self.set_word(self.word() & !CLOCK_MASK | clock & CLOCK_MASK);
+    }
+
+    /// Asks the processor for the block, which is about to be read.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect that could be observed.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.block().cast());
+        }
+    }
+
+    #[inline]
+    pub fn string(&self) -> StrRef<'_> {
+        let shape = self.shape();
+        // SAFETY: each arm reads what the form says is there; the borrow keeps the block as it is.
+        unsafe {
+            let value = self.block().add(shape.value_at);
+            match Form::of(self.word()) {
+                Form::Int => StrRef::Int(value.cast::<i64>().read_unaligned()),
+                Form::Inline => StrRef::Inline(std::slice::from_raw_parts(value, shape.size - shape.value_at)),
+                Form::Shared => StrRef::Shared(&*value.cast::<Bytes>()),
+                Form::Growing => StrRef::Inline(&*value.cast::<BytesMut>()),
+            }
+        }
+    }
+
+    /// Makes a large growing string shareable. Nothing is copied.
+    pub fn share(&mut self) {
+        if Form::of(self.word()) != Form::Growing {
+            return;
+        }
+        let large = matches!(self.string(), StrRef::Inline(text) if text.len() >= SHARED_BYTES);
+        if large && let Shaped::Growing(text) = self.take_value() {
+            self.replace(Shaped::Shared(text.freeze()), self.has_expiry());
+        }
+    }
+
+    /// Another value and expiry for the same key. The block is kept when it is of the right size class.
+    #[inline]
+    pub fn assign(&mut self, value: NewStr<'_>, expire_at_ms: Option<u64>) {
+        self.replace(Shaped::of(value), expire_at_ms.is_some());
+        self.write_expiry(expire_at_ms);
+    }
+
+    pub fn set_expire_at_ms(&mut self, at_ms: Option<u64>) {
+        if at_ms.is_some() != self.has_expiry() {
+            self.shift_for_expiry();
+        }
+        self.write_expiry(at_ms);
+    }
+
+    /// The bytes of the string, zero-extended to at least `min_length`, in a form that can be written to.
+    pub fn bytes_mut(&mut self, min_length: usize) -> &mut [u8] {
+        let word = self.word();
+        if Form::of(word) == Form::Inline && self.length_at(VALUE_LENGTH_AT) >= min_length {
+            self.set_word(word | CHANGED);
+            let shape = self.shape();
+            // SAFETY: the inline value ends the block; `&mut self` makes the slice exclusive.
+            return unsafe {
+                std::slice::from_raw_parts_mut(self.block().add(shape.value_at), shape.size - shape.value_at)
+            };
+        }
+        if Form::of(word) != Form::Growing {
+            let text = match self.take_value() {
+                Shaped::Int(number) => zero_extended(itoa::Buffer::new().format(number).as_bytes(), min_length),
+                Shaped::Inline(text) => zero_extended(text, min_length),
+                Shaped::InlineOwned(text) => zero_extended(&text, min_length),
+                Shaped::Growing(text) => text,
+                Shaped::Shared(text) => match text.try_into_mut() {
+                    Ok(text) => text,
+                    Err(shared) => zero_extended(&shared, min_length),
+                },
+            };
+            self.replace(Shaped::Growing(text), self.has_expiry());
+        }
+        let shape = self.shape();
+        // SAFETY: the form is `Growing` now, so a `BytesMut` stands there; `&mut self` makes the reference exclusive.
+        let text = unsafe { &mut *self.block().add(shape.value_at).cast::<BytesMut>() };
+        if text.len() < min_length {
+            text.resize(min_length, 0);
+        }
+        text
+    }
+
+    /// A copy of the value; a large string is shared from then on.
+    pub fn shared_value(&mut self) -> Value {
+        self.share();
+        match self.string() {
+            StrRef::Int(number) => Value::Int(number),
+            StrRef::Inline(text) => Value::Str(Bytes::copy_from_slice(text)),
+            StrRef::Shared(text) => Value::Str(text.clone()),
+        }
+    }
+
+    /// The value alone.
+    pub fn into_value(mut self) -> Value {
+        match self.take_value() {
+            Shaped::Int(number) => Value::Int(number),
+            Shaped::Inline(text) => Value::Str(Bytes::copy_from_slice(text)),
+            Shaped::InlineOwned(text) | Shaped::Shared(text) => Value::Str(text),
+            Shaped::Growing(text) => Value::Str(text.freeze()),
+        }
+    }
+
+    /// Redis's name of the encoding.
+    pub fn encoding(&self) -> &'static str {
+        let word = self.word();
+        match Form::of(word) {
+            Form::Int => "int",
+            Form::Inline if word & CHANGED == 0 && self.length_at(VALUE_LENGTH_AT) <= EMBEDDED_BYTES => "embstr",
+            Form::Inline | Form::Shared | Form::Growing => "raw",
+        }
+    }
+
+    /// Bytes of all its allocations, as the allocator rounds them.
+    pub fn heap_bytes(&self) -> usize {
+        let shape = self.shape();
+        // SAFETY: each arm reads what the form says is there.
+        let own = unsafe {
+            let value = self.block().add(shape.value_at);
+            match Form::of(self.word()) {
+                Form::Int | Form::Inline => 0,
+                Form::Shared => good_size((*value.cast::<Bytes>()).len()),
+                Form::Growing => good_size((*value.cast::<BytesMut>()).capacity()),
+            }
+        };
+        good_size(shape.size) + own
+    }
+
+    #[inline]
+    fn write_expiry(&mut self, expire_at_ms: Option<u64>) {
+        if let Some(at_ms) = expire_at_ms {
+            debug_assert!(self.has_expiry());
+            // SAFETY: the caller has made the field be there.
+            unsafe { self.block().add(HEADER_BYTES).cast::<u64>().write_unaligned(at_ms) }
+        }
+    }
+
+    /// Moves the value out and leaves an empty inline one in a block of that size.
+    fn take_value(&mut self) -> Shaped<'static> {
+        let shape = self.shape();
+        // SAFETY: each arm moves out what the form says is there; `forget_value` makes the header say that nothing is left.
+        unsafe {
+            let value = self.block().add(shape.value_at);
+            let taken = match Form::of(self.word()) {
+                Form::Int => Shaped::Int(value.cast::<i64>().read_unaligned()),
+                Form::Inline => {
+                    let text = std::slice::from_raw_parts(value, shape.size - shape.value_at);
+                    Shaped::InlineOwned(Bytes::copy_from_slice(text))
+                }
+                Form::Shared => Shaped::Shared(value.cast::<Bytes>().read()),
+                Form::Growing => Shaped::Growing(value.cast::<BytesMut>().read()),
+            };
+            self.forget_value(shape);
+            taken
+        }
+    }
+
+    /// Makes the value an empty inline one, without dropping what was there.
+    ///
+    /// # Safety
+    /// `shape` is the present shape, and whatever the value owned was moved out or dropped.
+    unsafe fn forget_value(&mut self, shape: Shape) {
+        let empty = Shape::new(self.length_at(KEY_LENGTH_AT), self.has_expiry(), Form::Inline, 0);
+        // SAFETY: the block shrinks to header and key, and the header says so.
+        unsafe {
+            self.resize_block(shape.size, empty.size);
+            self.write_value(empty, Shaped::Inline(&[]));
+        }
+    }
+
+    /// Another value, with or without room for an expiry. The expiry itself is for the caller to write when room is added.
+    #[inline]
+    fn replace(&mut self, value: Shaped<'_>, with_expiry: bool) {
+        let old = self.shape();
+        let key_length = self.length_at(KEY_LENGTH_AT);
+        let new = Shape::new(key_length, with_expiry, value.form(), value.inline_length());
+        // SAFETY: the old value is dropped once; the block is as large as the larger shape while the key moves, and has the new
+        // shape when the header is written for it.
+        unsafe {
+            self.drop_owned(old);
+            if new.size > old.size {
+                self.resize_block(old.size, new.size);
+            }
+            if new.key_at != old.key_at {
+                let block = self.block();
+                ptr::copy(block.add(old.key_at), block.add(new.key_at), key_length);
+                self.flip_expiry_bit();
+            }
+            if new.size < old.size {
+                self.resize_block(old.size, new.size);
+            }
+            self.write_value(new, value);
+        }
+    }
+
+    /// Adds or removes the room for the expiry; key and value move together by 8 bytes, which keeps an aligned value aligned.
+    fn shift_for_expiry(&mut self) {
+        let old = self.shape();
+        let form = Form::of(self.word());
+        let lengths = (self.length_at(KEY_LENGTH_AT), self.length_at(VALUE_LENGTH_AT));
+        let new = Shape::new(lengths.0, !self.has_expiry(), form, lengths.1);
+        // SAFETY: the block is as large as the larger shape while everything behind the header moves; flipping the bit makes the
+        // pointer say what the block is.
+        unsafe {
+            if new.size > old.size {
+                self.resize_block(old.size, new.size);
+            }
+            let block = self.block();
+            ptr::copy(block.add(old.key_at), block.add(new.key_at), old.size - old.key_at);
+            if new.size < old.size {
+                self.resize_block(old.size, new.size);
+            }
+        }
+        self.flip_expiry_bit();
+    }
+
+    fn flip_expiry_bit(&mut self) {
+        let bits = self.tagged.addr().get() & !ADDRESS ^ EXPIRY_BIT;
+        let block = self.tagged.as_ptr().map_addr(|address| address & ADDRESS | bits);
+        let Some(tagged) = NonNull::new(block) else { unreachable!("a block at address 0") };
+        self.tagged = tagged;
+    }
+
+    /// # Safety
+    /// `old` is the block's size; the header must be made true for `new`.
+    #[inline]
+    unsafe fn resize_block(&mut self, old: usize, new: usize) {
+        if old == new {
+            return;
+        }
+        // SAFETY: the block was allocated with the layout of `old`; sizes are not 0.
+        let moved = unsafe { alloc::realloc(self.block(), layout(old), new) };
+        let Some(moved) = NonNull::new(moved) else { alloc::handle_alloc_error(layout(new)) };
+        self.tagged = tag_pointer(moved, self.tagged.addr().get() & !ADDRESS);
+    }
+
+    /// Writes value, form and value length.
+    ///
+    /// # Safety
+    /// The block has the shape, which was made for this value, and holds no value that owns anything.
+    #[inline]
+    unsafe fn write_value(&mut self, shape: Shape, value: Shaped<'_>) {
+        let word = self.word() & CLOCK_MASK | (value.form() as u32) << Form::SHIFT;
+        let length = value.inline_length() as u32;
+        self.set_word(word);
+        // SAFETY: the caller's promise; a pointer to `Bytes` or `BytesMut` is aligned by the shape.
+        unsafe {
+            self.block().add(VALUE_LENGTH_AT).cast::<u32>().write(length);
+            let at = self.block().add(shape.value_at);
+            match value {
+                Shaped::Int(number) => at.cast::<i64>().write_unaligned(number),
+                Shaped::Inline(text) => ptr::copy_nonoverlapping(text.as_ptr(), at, text.len()),
+                Shaped::InlineOwned(text) => ptr::copy_nonoverlapping(text.as_ptr(), at, text.len()),
+                Shaped::Shared(text) => at.cast::<Bytes>().write(text),
+                Shaped::Growing(text) => at.cast::<BytesMut>().write(text),
+            }
+        }
+    }
+
+    /// # Safety
+    /// `shape` is the present shape; the value must be overwritten or the block freed next.
+    #[inline]
+    unsafe fn drop_owned(&mut self, shape: Shape) {
+        // SAFETY: drops what the form says is there, once.
+        unsafe {
+            let value = self.block().add(shape.value_at);
+            match Form::of(self.word()) {
+                Form::Int | Form::Inline => {}
+                Form::Shared => value.cast::<Bytes>().drop_in_place(),
+                Form::Growing => value.cast::<BytesMut>().drop_in_place(),
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let shape = self.shape();
+        // SAFETY: the entry owns the block, which has this shape, and nothing refers to it any more.
+        unsafe {
+            self.drop_owned(shape);
+            alloc::dealloc(self.block(), layout(shape.size));
+        }
+    }
+}
+
+#[inline]
+fn tag_pointer(block: NonNull<u8>, bits: usize) -> NonNull<u8> {
+    // Linux hands out higher addresses only to those who ask for them.
+    assert!(block.addr().get() <= ADDRESS, "an address of more than 48 bits");
+    block.map_addr(|address| address | bits)
+}
+
+fn zero_extended(text: &[u8], min_length: usize) -> BytesMut {
+    let mut long = BytesMut::zeroed(text.len().max(min_length));
+    long[..text.len()].copy_from_slice(text);
+    long
+}
+
+/// The number that a text is the decimal form of, exactly: no sign but a minus, no leading zeros, no minus zero.
+#[inline]
+pub fn parse_canonical(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut magnitude = 0u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        // 19 digits fit into 64 bits.
+        magnitude = magnitude * 10 + u64::from(digit - b'0');
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

@@ -1,0 +1,191 @@
+//! Keys whose time has passed: removed when they are looked at, and by an active cycle that comes by on its own.
+//!
+//! A key is due once now is *later* than its expiry, as in Redis.
+//!
+//! The cycle walks the segments of all databases in the order of positions and goes on where it stopped. It pays nothing for a
+//! database in which nothing can be due (`next_due_ms`), and one comparison for such a segment (`earliest_ms`).
+
+use super::Keyspace;
+use super::segment::NEVER;
+use super::table::Place;
+
+/// What a step of the active cycle did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpireProgress {
+    /// Keys removed.
+    pub expired: usize,
+    /// Segments passed and entries looked at: what counts against the budget.
+    pub steps: usize,
+    /// All databases were passed to their end, and nothing else can be due now.
+    pub complete: bool,
+}
+
+/// Weight of the past in the stale share: Redis's figure also forgets by a twentieth a cycle.
+const STALE_MEMORY: u64 = 19;
+
+#[inline]
+pub(super) fn is_due(at_ms: u64, now_ms: u64) -> bool {
+    at_ms < now_ms
+}
+
+impl Keyspace {
+    /// Removes due keys, for some `budget` steps (a segment passed or an entry looked at).
+    pub fn expire_some(&mut self, now_ms: u64, budget: usize) -> ExpireProgress {
+        self.expire_some_with(now_ms, budget, |_, _| {})
+    }
+
+    /// The same, telling database and key of each before it goes.
+    pub fn expire_some_with(
+        &mut self,
+        now_ms: u64,
+        budget: usize,
+        mut before: impl FnMut(usize, &[u8]),
+    ) -> ExpireProgress {
+        let mut progress = ExpireProgress::default();
+        let mut looked_at = 0;
+        let mut idle_dbs = 0;
+        while idle_dbs < self.tables.len() && progress.steps < budget {
+            let db = self.expiry_db % self.tables.len();
+            if !is_due(self.tables[db].next_due_ms, now_ms) {
+                idle_dbs += 1;
+                self.expiry_db = (db + 1) % self.tables.len();
+                continue;
+            }
+            idle_dbs = 0;
+            looked_at += self.expire_segment(db, now_ms, &mut progress, &mut before);
+        }
+        progress.complete = idle_dbs == self.tables.len();
+        self.stats.expired += progress.expired as u64;
+        if looked_at > 0 {
+            let share = progress.expired as u64 * 10_000 / looked_at as u64;
+            let past = self.stats.expired_stale_basis_points;
+            self.stats.expired_stale_basis_points = (past * STALE_MEMORY + share) / (STALE_MEMORY + 1);
+        }
+        progress
+    }
+
+    /// Passes one segment. The number of its keys with an expiry, if they were looked at.
+    fn expire_segment(
+        &mut self,
+        db: usize,
+        now_ms: u64,
+        progress: &mut ExpireProgress,
+        before: &mut impl FnMut(usize, &[u8]),
+    ) -> usize {
+        let table = &mut self.tables[db];
+        let at = table.walk_at;
+        if at == 0 {
+            table.walk_earliest_ms = NEVER;
+        }
+        let (number, last) = table.segment_at(at);
+        progress.steps += 1;
+        let mut earliest = table.segment(number).earliest_ms;
+        let mut looked_at = 0;
+        if is_due(earliest, now_ms) {
+            let segment = table.segment(number);
+            looked_at = segment.volatile();
+            progress.steps += looked_at;
+            let due = |bucket: &usize| {
+                let expiry = segment.get(*bucket).and_then(|entry| entry.expire_at_ms());
+                expiry.is_some_and(|at_ms| is_due(at_ms, now_ms))
+            };
+            let due: Vec<usize> = segment.iter_buckets().filter(due).collect();
+            for bucket in &due {
+                let entry = table.take(Place { segment: number, bucket: *bucket });
+                before(db, entry.key());
+            }
+            progress.expired += due.len();
+            earliest = table.tighten(number);
+            if !due.is_empty() {
+                table.tidy(at);
+            }
+        }
+        table.walk_earliest_ms = table.walk_earliest_ms.min(earliest);
+        match table.behind(last) {
+            Some(next) => table.walk_at = next,
+            None => {
+                // The walk has seen every segment, and what came meanwhile was added to its minimum.
+                table.next_due_ms = table.walk_earliest_ms;
+                table.walk_at = 0;
+                self.expiry_db = (db + 1) % self.tables.len();
+            }
+        }
+        looked_at
+    }
+
+    /// Removes the entry if its time has passed; whether it did.
+    #[inline]
+    pub(super) fn remove_if_due(&mut self, db: usize, place: Place, now_ms: u64) -> bool {
+        match self.tables[db].entry(place).expire_at_ms() {
+            Some(at_ms) if is_due(at_ms, now_ms) => {
+                self.remove_expired(db, place);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    #[cold]
+    fn remove_expired(&mut self, db: usize, place: Place) {
+        let hash = self.hasher.hash(self.tables[db].entry(place).key());
+        self.tables[db].remove(place, hash);
+        self.stats.expired += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slot::SLOTS;
+    use super::super::{Expiry, NewStr, Policy};
+    use super::*;
+
+    fn filled(keys: usize, expiry: impl Fn(usize) -> Expiry) -> Keyspace {
+        let mut space = Keyspace::new(0..SLOTS, 16, 7);
+        let policy = Policy::default();
+        for n in 0..keys {
+            let mut view = space.view(n % 3, 0, &policy);
+            view.set_string(format!("key:{n}").as_bytes(), NewStr::Copy(b"value"), expiry(n));
+        }
+        space
+    }
+
+    #[test]
+    fn removes_exactly_what_is_due() {
+        let mut space = filled(30_000, |n| if n % 2 == 0 { Expiry::AtMs(1000 + n as u64) } else { Expiry::None });
+        for now_ms in [500, 1000, 1001, 5000, 20_000, 40_000] {
+            let mut rounds = 0;
+            while !space.expire_some(now_ms, 500).complete {
+                rounds += 1;
+                assert!(rounds < 10_000);
+            }
+            let due = (0..30_000).filter(|n| n % 2 == 0 && 1000 + n < now_ms).count();
+            assert_eq!(space.stats().expired, due as u64);
+            assert_eq!((0..16).map(|db| space.len(db)).sum::<usize>(), 30_000 - due);
+        }
+        assert_eq!((0..16).map(|db| space.db_stats(db, 0).expires).sum::<usize>(), 0);
+        assert!(space.stats().expired_stale_basis_points > 0);
+    }
+
+    #[test]
+    fn costs_nothing_when_nothing_can_be_due() {
+        let mut space = filled(10_000, |n| if n < 100 { Expiry::AtMs(5000) } else { Expiry::None });
+        assert_eq!(space.expire_some(4999, 1000), ExpireProgress { complete: true, ..ExpireProgress::default() });
+        while !space.expire_some(6000, 100).complete {}
+        assert_eq!(space.expire_some(7000, 1000), ExpireProgress { complete: true, ..ExpireProgress::default() });
+    }
+
+    #[test]
+    fn an_expiry_set_behind_the_walk_is_not_forgotten() {
+        let mut space = filled(20_000, |n| Expiry::AtMs(10_000 + n as u64));
+        let policy = Policy::default();
+        // The walk stands somewhere in the middle of the first database.
+        assert!(!space.expire_some(15_000, 200).complete);
+        for n in 19_000..19_300 {
+            assert!(space.view(n % 3, 0, &policy).set_expire_at_ms(format!("key:{n}").as_bytes(), Some(14_000)));
+        }
+        while !space.expire_some(15_000, 200).complete {}
+        let left: usize = (0..16).map(|db| space.len(db)).sum();
+        let due = (0..20_000).filter(|n| 10_000 + n < 15_000).count();
+        assert_eq!(left, 20_000 - due - 300);
+    }
+}

@@ -1,0 +1,35 @@
+//! The keyspace of one shard: all keys of its slots, in all databases.
+//!
+//! What it promises
+//! - no operation stalls: an insertion moves the entries of one segment at most (112), a directory doubles in microseconds,
+//!   flushed data is dropped in steps of the caller's size
+//! - an expired value is never shown; expired keys go at first sight, or when the active cycle comes by
+//! - a walk in the order of positions (SCAN, KEYS, DIGEST) meets whatever is present from its start to its end, at least once
+//! - overhead of 30 bytes or less a key, over key and value bytes
+//!
+//! From the outside in: [`Keyspace`] holds a `Table` for each database; a table is a `Directory` over `Segment`s; a segment is a small
+//! hash table of `Entry` pointers; an entry is one allocation. Commands see none of that but a [`KeyView`].
+//!
+//! A keyspace is bound to the thread that made it. Knows nothing of commands, connections or replication.
+
+mod arena;
+mod directory;
+mod entry;
+mod eviction;
+mod expiry;
+mod hash;
+mod pool;
+mod scan;
+mod segment;
+pub mod slot;
+mod space;
+mod table;
+mod view;
+
+pub use entry::{SHARED_BYTES, parse_canonical};
+pub use eviction::{Evicted, Policy, PolicyKind};
+pub use expiry::ExpireProgress;
+pub use hash::{first_position, slot_at};
+pub use scan::Next;
+pub use space::{DbStats, Garbage, Keyspace, Stats};
+pub use view::*;

@@ -1,0 +1,407 @@
+//! What a command sees of the keyspace: named keys of one database, read, changed, put and removed.
+
+use bytes::Bytes;
+
+use super::entry::Entry;
+use super::eviction::Policy;
+use super::expiry::is_due;
+use super::hash::KeyHash;
+use super::space::Keyspace;
+use super::table::{Place, Table};
+
+/// A string value as it is stored.
+#[derive(Clone, Copy)]
+pub enum StrRef<'a> {
+    Int(i64),
+    /// In the entry's own allocation.
+    Inline(&'a [u8]),
+    /// In an allocation of its own, which a reply can share.
+    Shared(&'a Bytes),
+}
+
+/// A string value to be stored. The keyspace picks the encoding: a canonical decimal of 20 digits or less becomes an integer.
+pub enum NewStr<'a> {
+    Copy(&'a [u8]),
+    /// Kept without a copy when it is large.
+    Take(Bytes),
+    Int(i64),
+}
+
+/// What becomes of a key's expiry when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    None,
+    Keep,
+    /// Unix time in milliseconds.
+    AtMs(u64),
+}
+
+/// The key holds a value of another type than the command works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// The type of a value, as TYPE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    String,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+        }
+    }
+}
+
+/// A value outside of any key, for moves and copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Int(i64),
+    Str(Bytes),
+}
+
+/// A key's value with what belongs to the key.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub value: Value,
+    pub expire_at_ms: Option<u64>,
+}
+
+/// What OBJECT, MEMORY USAGE and DEBUG OBJECT tell of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    pub kind: Kind,
+    /// Redis's name: `int`, `embstr`, `raw`.
+    pub encoding: &'static str,
+    pub idle_ms: u64,
+    /// The LFU counter, decayed to now.
+    pub frequency: u8,
+    /// Bytes the entry takes: its allocations and its table slot.
+    pub bytes: usize,
+}
+
+/// The hash of the last key, with all of the key's bytes in four words, so that a match is exact.
+#[derive(Clone, Copy)]
+struct Recent {
+    length: usize,
+    words: [u64; 4],
+    hash: KeyHash,
+}
+
+/// Keys up to this length are remembered.
+const RECENT_BYTES: usize = 32;
+
+impl Recent {
+    const NONE: Self = Self { length: usize::MAX, words: [0; 4], hash: KeyHash { slot: 0, hash: 0 } };
+
+    /// All bytes of a key of up to 32, in words that overlap where it is shorter.
+    #[inline]
+    fn words(key: &[u8]) -> [u64; 4] {
+        if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            let inner = key.len() - 8;
+            let word = |at: usize| key[at..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            [u64::from_le_bytes(*first), word(inner.min(8)), word(inner.min(16)), u64::from_le_bytes(*last)]
+        } else {
+            let mut bytes = [0; 8];
+            bytes[..key.len()].copy_from_slice(key);
+            [u64::from_le_bytes(bytes), 0, 0, 0]
+        }
+    }
+}
+
+/// One database of one shard, at one moment.
+///
+/// A key whose time has passed is removed at first sight, so no method shows an expired value.
+pub struct KeyView<'a> {
+    space: &'a mut Keyspace,
+    policy: &'a Policy,
+    now_ms: u64,
+    db: usize,
+    recent: Recent,
+}
+
+impl<'v> KeyView<'v> {
+    /// Panics if there is no such database.
+    pub(super) fn new(space: &'v mut Keyspace, db: usize, now_ms: u64, policy: &'v Policy) -> Self {
+        assert!(db < space.tables.len(), "database {db} of {}", space.tables.len());
+        Self { space, policy, now_ms, db, recent: Recent::NONE }
+    }
+}
+
+impl KeyView<'_> {
+    /// Unix time in milliseconds, the same for the whole command.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The selected database.
+    pub fn db(&self) -> usize {
+        self.db
+    }
+
+    /// The number of databases.
+    pub fn databases(&self) -> usize {
+        self.space.tables.len()
+    }
+
+    /// The same keyspace, looking at another database. Panics if there is no such database.
+    pub fn in_db(&mut self, db: usize) -> KeyView<'_> {
+        let recent = self.recent;
+        KeyView { recent, ..KeyView::new(self.space, db, self.now_ms, self.policy) }
+    }
+
+    /// Tells the slot of the key that the next calls will name, when the router has it already.
+    #[inline]
+    pub fn hint(&mut self, key: &[u8], slot: u16) {
+        debug_assert_eq!(slot, super::slot::slot(key));
+        self.remember(key, Recent::words, slot);
+    }
+
+    #[inline]
+    fn remember(&mut self, key: &[u8], words: impl Fn(&[u8]) -> [u64; 4], slot: u16) -> KeyHash {
+        let hash = self.space.hasher.hash_in_slot(key, slot);
+        if key.len() <= RECENT_BYTES {
+            self.recent = Recent { length: key.len(), words: words(key), hash };
+        }
+        hash
+    }
+
+    #[inline]
+    fn hash(&mut self, key: &[u8]) -> KeyHash {
+        if key.len() > RECENT_BYTES {
+            return self.space.hasher.hash(key);
+        }
+        let words = Recent::words(key);
+        if self.recent.length == key.len() && self.recent.words == words {
+            return self.recent.hash;
+        }
+        self.remember(key, |_| words, super::slot::slot(key))
+    }
+
+    #[inline]
+    fn table(&mut self) -> &mut Table {
+        &mut self.space.tables[self.db]
+    }
+
+    /// Where the key is, if it is there and has not expired.
+    #[inline]
+    fn look(&mut self, key: &[u8]) -> Option<Place> {
+        let hash = self.hash(key);
+        let place = self.table().find(hash, key)?;
+        let gone = self.space.remove_if_due(self.db, place, self.now_ms);
+        (!gone).then_some(place)
+    }
+
+    /// The same, counting a hit or a miss.
+    #[inline]
+    fn look_counted(&mut self, key: &[u8]) -> Option<Place> {
+        let found = self.look(key);
+        match found {
+            Some(_) => self.space.stats.hits += 1,
+            None => self.space.stats.misses += 1,
+        }
+        found
+    }
+
+    #[inline]
+    fn touch_at(&mut self, place: Place) {
+        let entry = self.space.tables[self.db].entry_mut(place);
+        let touched = self.policy.touched(entry.clock(), self.now_ms, &mut self.space.dice);
+        // Within one second an LRU clock stays as it is: no write to the entry's cache line.
+        if touched != entry.clock() {
+            entry.set_clock(touched);
+        }
+    }
+
+    /// Whether the key exists; counts a hit or miss, does not touch the access clock.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.look_counted(key).is_some()
+    }
+
+    /// Whether the key exists; counts a hit or miss, and touches the access clock.
+    pub fn touch(&mut self, key: &[u8]) -> bool {
+        let found = self.look_counted(key);
+        if let Some(place) = found {
+            self.touch_at(place);
+        }
+        found.is_some()
+    }
+
+    /// The type of the value; no hit or miss, no touch.
+    pub fn kind(&mut self, key: &[u8]) -> Option<Kind> {
+        let place = self.look(key)?;
+        Some(self.table().entry(place).kind())
+    }
+
+    /// The string at the key, for a reading command: counts a hit or miss, touches the access clock.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, WrongType> {
+        match self.look_counted(key) {
+            Some(place) => self.string_at(place).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The string at the key, for a command that goes on to change it: touches the access clock, counts nothing.
+    #[inline]
+    pub fn string_to_change(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, WrongType> {
+        match self.look(key) {
+            Some(place) => self.string_at(place).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn string_at(&mut self, place: Place) -> Result<StrRef<'_>, WrongType> {
+        self.touch_at(place);
+        let entry = self.table().entry_mut(place);
+        match entry.kind() {
+            Kind::String => {
+                entry.share();
+                Ok(entry.string())
+            }
+        }
+    }
+
+    /// Puts a string, whatever was there before.
+    pub fn set_string(&mut self, key: &[u8], value: NewStr<'_>, expiry: Expiry) {
+        let hash = self.hash(key);
+        let Some(place) = self.table().find(hash, key) else { return self.insert(hash, key, value, expiry) };
+        let entry = self.table().entry(place);
+        let old = entry.expire_at_ms();
+        let replaced = !old.is_some_and(|at_ms| is_due(at_ms, self.now_ms));
+        let expire_at_ms = match expiry {
+            Expiry::None => None,
+            Expiry::Keep => old.filter(|_| replaced),
+            Expiry::AtMs(at_ms) => Some(at_ms),
+        };
+        self.table().assign(place, value, expire_at_ms);
+        if replaced {
+            self.touch_at(place);
+        } else {
+            // What was there counts as gone, so this is a new key in its place.
+            self.space.stats.expired += 1;
+            let clock = self.policy.new_clock(self.now_ms);
+            self.table().entry_mut(place).set_clock(clock);
+        }
+    }
+
+    fn insert(&mut self, hash: KeyHash, key: &[u8], value: NewStr<'_>, expiry: Expiry) {
+        let expire_at_ms = match expiry {
+            Expiry::None | Expiry::Keep => None,
+            Expiry::AtMs(at_ms) => Some(at_ms),
+        };
+        let entry = Entry::new(hash.tag(), key, value, expire_at_ms, self.policy.new_clock(self.now_ms));
+        self.space.tables[self.db].insert(&self.space.hasher, hash, entry);
+    }
+
+    /// The bytes of the string at the key, made at least `min_len` long by zero bytes; created when absent, unshared when shared,
+    /// no longer an integer. Growth is amortised. Keeps the expiry.
+    pub fn string_bytes_mut(&mut self, key: &[u8], min_len: usize) -> Result<&mut [u8], WrongType> {
+        let place = match self.look(key) {
+            Some(place) => place,
+            None => {
+                let hash = self.hash(key);
+                let clock = self.policy.new_clock(self.now_ms);
+                let entry = Entry::new(hash.tag(), key, NewStr::Copy(b""), None, clock);
+                self.space.tables[self.db].insert(&self.space.hasher, hash, entry)
+            }
+        };
+        let entry = self.table().entry_mut(place);
+        match entry.kind() {
+            Kind::String => Ok(entry.bytes_mut(min_len)),
+        }
+    }
+
+    /// Removes the key; whether it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(place) = self.look(key) else { return false };
+        let hash = self.hash(key);
+        self.table().remove(place, hash);
+        true
+    }
+
+    /// `None`: no such key. `Some(None)`: no expiry. Unix time in milliseconds otherwise. No touch.
+    pub fn expire_at_ms(&mut self, key: &[u8]) -> Option<Option<u64>> {
+        let place = self.look(key)?;
+        Some(self.table().entry(place).expire_at_ms())
+    }
+
+    /// Sets or clears the expiry; whether the key is there. A time already passed is stored: the next look removes the key.
+    pub fn set_expire_at_ms(&mut self, key: &[u8], at_ms: Option<u64>) -> bool {
+        let Some(place) = self.look(key) else { return false };
+        self.table().set_expire_at_ms(place, at_ms);
+        true
+    }
+
+    /// Removes the key and hands over its value and expiry.
+    pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
+        let place = self.look(key)?;
+        let hash = self.hash(key);
+        let entry = self.table().remove(place, hash);
+        let expire_at_ms = entry.expire_at_ms();
+        Some(Taken { value: entry.into_value(), expire_at_ms })
+    }
+
+    /// A copy of the key's value and expiry; large strings are shared. No touch, counts nothing.
+    pub fn copy(&mut self, key: &[u8]) -> Option<Taken> {
+        let place = self.look(key)?;
+        let entry = self.table().entry_mut(place);
+        Some(Taken { value: entry.shared_value(), expire_at_ms: entry.expire_at_ms() })
+    }
+
+    /// Puts a value, whatever was there before.
+    pub fn put(&mut self, key: &[u8], taken: Taken) {
+        let expiry = taken.expire_at_ms.map_or(Expiry::None, Expiry::AtMs);
+        match taken.value {
+            Value::Int(number) => self.set_string(key, NewStr::Int(number), expiry),
+            Value::Str(text) => self.set_string(key, NewStr::Take(text), expiry),
+        }
+    }
+
+    /// What OBJECT and MEMORY USAGE tell; no touch, counts nothing.
+    pub fn meta(&mut self, key: &[u8]) -> Option<Meta> {
+        let place = self.look(key)?;
+        let entry = self.space.tables[self.db].entry(place);
+        Some(Meta {
+            kind: entry.kind(),
+            encoding: entry.encoding(),
+            idle_ms: Policy::idle_ms(entry.clock(), self.now_ms),
+            frequency: self.policy.frequency(entry.clock(), self.now_ms),
+            bytes: entry.heap_bytes() + TABLE_SLOT_BYTES,
+        })
+    }
+
+    /// RESTORE's IDLETIME: sets the access clock that many milliseconds back (LRU policies only).
+    pub fn set_idle_ms(&mut self, key: &[u8], idle_ms: u64) {
+        if !self.counts_frequency() {
+            self.set_clock(key, Policy::idle_clock(idle_ms, self.now_ms));
+        }
+    }
+
+    /// RESTORE's FREQ: sets the LFU counter (LFU policies only).
+    pub fn set_frequency(&mut self, key: &[u8], frequency: u8) {
+        if self.counts_frequency() {
+            self.set_clock(key, Policy::frequency_clock(frequency, self.now_ms));
+        }
+    }
+
+    fn set_clock(&mut self, key: &[u8], clock: u32) {
+        if let Some(place) = self.look(key) {
+            self.table().entry_mut(place).set_clock(clock);
+        }
+    }
+
+    /// Whether `maxmemory-policy` is an LFU one (OBJECT FREQ) or not (OBJECT IDLETIME).
+    pub fn counts_frequency(&self) -> bool {
+        self.policy.kind.counts_frequency()
+    }
+}
+
+/// A pointer and a control byte.
+const TABLE_SLOT_BYTES: usize = 9;
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
