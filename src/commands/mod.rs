@@ -1,0 +1,54 @@
+//! The commands: one table, and one file of handlers a family.
+//!
+//! Guarantee: a data command is written once, as a synchronous function over the keys it names. It cannot tell on which core it
+//! runs, nor whether its keys were there before. Error texts and reply types are Redis's.
+//!
+//! Knows keys, values and replies; never connections, sockets or other cores.
+
+pub mod bitmap;
+pub mod clients;
+mod error;
+#[cfg(test)]
+mod expectations;
+pub mod generic;
+pub mod introspect;
+pub mod keys;
+pub mod lookup;
+mod options;
+mod spec;
+pub mod string;
+pub mod syntax;
+pub mod table;
+#[cfg(test)]
+mod testing;
+
+pub use error::{Error, Outcome};
+pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAccess, KeySpec, Server};
+
+use crate::keyspace::KeyView;
+use crate::resp::Writer;
+
+/// What a data command works with.
+pub struct Ctx<'a> {
+    /// The keys, in the client's selected database.
+    pub keys: KeyView<'a>,
+    /// The reply.
+    pub out: Writer<'a>,
+    /// `proto-max-bulk-len`: no string value grows beyond it.
+    pub max_bulk_bytes: u64,
+    /// Changes the command made to the data, counted as Redis counts `rdb_changes_since_last_save`. Zero: nothing to replicate.
+    pub dirty: u64,
+}
+
+impl<'a> Ctx<'a> {
+    pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64) -> Ctx<'a> {
+        Ctx { keys, out, max_bulk_bytes, dirty: 0 }
+    }
+
+    /// Every handler that changed data says so here, once a command has taken effect: `changes` is how many changes it made.
+    /// The one place where a change becomes known outside of its handler.
+    #[inline]
+    pub fn changed(&mut self, changes: u64) {
+        self.dirty += changes;
+    }
+}

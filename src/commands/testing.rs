@@ -1,0 +1,170 @@
+//! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
+
+use super::{Ctx, Error, Outcome, bitmap, generic, string};
+use crate::keyspace::slot::SLOTS;
+use crate::keyspace::{Keyspace, Policy, PolicyKind};
+use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
+use crate::types::quote::split_quoted;
+
+const DEFAULT_BULK_BYTES: u64 = 512 << 20;
+
+const DATABASES: usize = 16;
+
+/// Of the hash function: no reply may depend on it.
+const SEED: u64 = 0x5eed;
+
+/// A keyspace with a clock that stands still.
+pub struct Node {
+    pub keyspace: Keyspace,
+    policy: Policy,
+    pub db: usize,
+    pub now_ms: u64,
+    pub proto: Proto,
+    pub max_bulk_bytes: u64,
+    /// The changes that all commands so far have counted.
+    pub dirty: u64,
+}
+
+impl Node {
+    /// Unix time of 2023-11-14, in milliseconds.
+    pub const START_MS: u64 = 1_700_000_000_000;
+
+    pub fn new() -> Node {
+        Node {
+            keyspace: Keyspace::new(0..SLOTS, DATABASES, SEED),
+            policy: Policy::default(),
+            db: 0,
+            now_ms: Node::START_MS,
+            proto: Proto::Resp2,
+            max_bulk_bytes: DEFAULT_BULK_BYTES,
+            dirty: 0,
+        }
+    }
+
+    pub fn set_policy(&mut self, kind: PolicyKind) {
+        self.policy.kind = kind;
+    }
+
+    /// The reply to a command that is written like in redis-cli, quotes and escapes included.
+    pub fn run(&mut self, line: &str) -> Vec<u8> {
+        let words = split_quoted(line.as_bytes()).unwrap_or_else(|| panic!("quotes in {line:?}"));
+        self.run_args(&words.iter().collect())
+    }
+
+    /// The same with a reply that is shown as text.
+    pub fn ask(&mut self, line: &str) -> String {
+        String::from_utf8_lossy(&self.run(line)).into_owned()
+    }
+
+    /// The changes that the command counts.
+    pub fn changes(&mut self, line: &str) -> u64 {
+        let before = self.dirty;
+        self.run(line);
+        self.dirty - before
+    }
+
+    pub fn run_args(&mut self, owned: &OwnedArgs) -> Vec<u8> {
+        let out = self.run_attached(owned);
+        let mut reply = Vec::with_capacity(out.len());
+        let mut at = 0;
+        for (offset, bytes) in &out.attached {
+            reply.extend_from_slice(&out.buf[at..*offset]);
+            reply.extend_from_slice(bytes);
+            at = *offset;
+        }
+        reply.extend_from_slice(&out.buf[at..]);
+        reply
+    }
+
+    /// The reply with large values still attached. An error reply must be all that the handler wrote.
+    pub fn run_attached(&mut self, owned: &OwnedArgs) -> Out {
+        let args = owned.args();
+        let mut out = Out::default();
+        let keys = self.keyspace.view(self.db, self.now_ms, &self.policy);
+        let mut ctx = Ctx::new(keys, Writer::new(&mut out, self.proto), self.max_bulk_bytes);
+        let outcome = call(&mut ctx, &args);
+        self.dirty += ctx.dirty;
+        if let Err(error) = outcome {
+            assert_eq!(ctx.dirty, 0, "{error:?} after a change");
+            assert!(ctx.out.out().is_empty(), "{error:?} after a part of a reply");
+            ctx.out.error(error.message());
+        }
+        out
+    }
+}
+
+type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;
+
+/// Name, arity as the command table counts it, handler.
+const HANDLERS: &[(&str, i16, DataHandler)] = &[
+    ("append", 3, string::append),
+    ("bitcount", -2, bitmap::bitcount),
+    ("bitfield", -2, bitmap::bitfield),
+    ("bitfield_ro", -2, bitmap::bitfield_ro),
+    ("bitop", -4, bitmap::bitop),
+    ("bitpos", -3, bitmap::bitpos),
+    ("copy", -3, generic::copy),
+    ("decr", 2, string::decr),
+    ("decrby", 3, string::decrby),
+    ("del", -2, generic::del),
+    ("delifeq", 3, string::delifeq),
+    ("dump", 2, generic::dump),
+    ("exists", -2, generic::exists),
+    ("expire", -3, generic::expire),
+    ("expireat", -3, generic::expireat),
+    ("expiretime", 2, generic::expiretime),
+    ("get", 2, string::get),
+    ("getbit", 3, bitmap::getbit),
+    ("getdel", 2, string::getdel),
+    ("getex", -2, string::getex),
+    ("getrange", 4, string::getrange),
+    ("getset", 3, string::getset),
+    ("incr", 2, string::incr),
+    ("incrby", 3, string::incrby),
+    ("incrbyfloat", 3, string::incrbyfloat),
+    ("lcs", -3, string::lcs),
+    ("memory|usage", -3, generic::memory_usage),
+    ("mget", -2, string::mget),
+    ("move", 3, generic::move_),
+    ("mset", -3, string::mset),
+    ("msetnx", -3, string::msetnx),
+    ("object|encoding", 3, generic::object_encoding),
+    ("object|freq", 3, generic::object_freq),
+    ("object|help", 2, generic::object_help),
+    ("object|idletime", 3, generic::object_idletime),
+    ("object|refcount", 3, generic::object_refcount),
+    ("persist", 2, generic::persist),
+    ("pexpire", -3, generic::pexpire),
+    ("pexpireat", -3, generic::pexpireat),
+    ("pexpiretime", 2, generic::pexpiretime),
+    ("psetex", 4, string::psetex),
+    ("pttl", 2, generic::pttl),
+    ("rename", 3, generic::rename),
+    ("renamenx", 3, generic::renamenx),
+    ("restore", -4, generic::restore),
+    ("set", -3, string::set),
+    ("setbit", 4, bitmap::setbit),
+    ("setex", 4, string::setex),
+    ("setnx", 3, string::setnx),
+    ("setrange", 4, string::setrange),
+    ("strlen", 2, string::strlen),
+    ("substr", 4, string::substr),
+    ("touch", -2, generic::touch),
+    ("ttl", 2, generic::ttl),
+    ("type", 2, generic::type_),
+    ("unlink", -2, generic::unlink),
+];
+
+fn call(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let mut name = String::from_utf8_lossy(args.get(0)).to_ascii_lowercase();
+    if name == "object" || name == "memory" {
+        name = format!("{name}|{}", String::from_utf8_lossy(args.get(1)).to_ascii_lowercase());
+    }
+    let (_, arity, handler) =
+        HANDLERS.iter().find(|(known, ..)| *known == name).unwrap_or_else(|| panic!("no handler for {name}"));
+    let least = usize::from(arity.unsigned_abs());
+    if args.len() < least || (*arity > 0 && args.len() > least) {
+        return Err(Error::arity(&name));
+    }
+    handler(ctx, args)
+}
