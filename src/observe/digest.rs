@@ -1,0 +1,166 @@
+//! DEBUG DIGEST and DEBUG DIGEST-VALUE: fingerprints of a data set that equal those of a Redis with the same data.
+//!
+//! Both are made of SHA-1 and two ways to add to a digest: *xor* (order does not matter: keys, members of sets) and *mix* (order
+//! does: name before value, elements of lists). Keys are xored together per database, so every core digests its own keys and
+//! the results are joined by xor; the database numbers are mixed in once, over all cores, in [`dataset_digest`].
+
+use sha1::{Digest as _, Sha1};
+
+use crate::keyspace::StrRef;
+
+/// Mixed into the digest of a key that has an expiry; the time itself is not, as it differs between nodes.
+const EXPIRE_MARK: &[u8] = b"!!expire!!";
+
+/// Redis's number for the type of a string value.
+const TYPE_STRING: u32 = 0;
+
+/// A digest under construction, or a finished one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    /// Adds something whose order does not matter.
+    pub fn xor(&mut self, data: &[u8]) {
+        self.join(&Digest(Sha1::digest(data).into()));
+    }
+
+    /// Adds something whose order matters.
+    pub fn mix(&mut self, data: &[u8]) {
+        self.xor(data);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    /// Joins the digest of other keys, of this core or another.
+    pub fn join(&mut self, other: &Digest) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine ^= theirs);
+    }
+
+    pub fn bytes(&self) -> [u8; 20] {
+        self.0
+    }
+
+    /// 40 hex digits, as the replies have it.
+    pub fn hex(&self) -> String {
+        use std::fmt::Write;
+        self.0.iter().fold(String::with_capacity(40), |mut text, byte| {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// Whether a key has an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    Never,
+    Sometime,
+}
+
+impl From<Option<u64>> for Expires {
+    fn from(expire_at_ms: Option<u64>) -> Expires {
+        if expire_at_ms.is_some() { Expires::Sometime } else { Expires::Never }
+    }
+}
+
+/// A value to be digested.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    String(StrRef<'a>),
+}
+
+impl Value<'_> {
+    fn type_number(&self) -> u32 {
+        match self {
+            Value::String(_) => TYPE_STRING,
+        }
+    }
+
+    fn mix_into(&self, digest: &mut Digest) {
+        match self {
+            Value::String(StrRef::Int(number)) => digest.mix(itoa::Buffer::new().format(*number).as_bytes()),
+            Value::String(StrRef::Inline(bytes)) => digest.mix(bytes),
+            Value::String(StrRef::Shared(bytes)) => digest.mix(bytes),
+        }
+    }
+}
+
+fn add_value(digest: &mut Digest, value: &Value<'_>, expires: Expires) {
+    digest.mix(&value.type_number().to_be_bytes());
+    value.mix_into(digest);
+    if expires == Expires::Sometime {
+        digest.xor(EXPIRE_MARK);
+    }
+}
+
+/// DEBUG DIGEST-VALUE of one key; of a key that is not there it is [`Digest::default`].
+pub fn value_digest(value: &Value<'_>, expires: Expires) -> Digest {
+    let mut digest = Digest::default();
+    add_value(&mut digest, value, expires);
+    digest
+}
+
+/// What one key adds to its database, by [`Digest::join`].
+pub fn key_digest(key: &[u8], value: &Value<'_>, expires: Expires) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(key);
+    add_value(&mut digest, value, expires);
+    // A part whose order does not matter enters as its hash, like any other data.
+    let mut part = Digest::default();
+    part.xor(&digest.0);
+    part
+}
+
+/// DEBUG DIGEST: from the joined key digests of each database that has keys, by ascending number.
+pub fn dataset_digest(databases: impl IntoIterator<Item = (u32, Digest)>) -> Digest {
+    let mut digest = Digest::default();
+    for (db, keys) in databases {
+        digest.mix(&db.to_be_bytes());
+        digest.join(&keys);
+    }
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn text(value: &[u8]) -> Value<'_> {
+        Value::String(StrRef::Inline(value))
+    }
+
+    /// All digests here are those of redis-server 7.0.15 with the same data.
+    #[test]
+    fn values() {
+        let one = Value::String(StrRef::Int(1));
+        assert_eq!(value_digest(&one, Expires::Never).hex(), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
+        assert_eq!(value_digest(&text(b"1"), Expires::Never), value_digest(&one, Expires::Never));
+        assert_eq!(value_digest(&one, Some(5).into()).hex(), "5279988c5d1911f474bcbbf2f0a87012d40f8459");
+        let hello = Bytes::from_static(b"hello");
+        let shared = Value::String(StrRef::Shared(&hello));
+        assert_eq!(value_digest(&shared, Expires::Never).hex(), "36b23a1456b2dce2c3ed252c456761301dba8060");
+        assert_eq!(Digest::default().hex(), "0".repeat(40));
+    }
+
+    #[test]
+    fn data_sets() {
+        let a = key_digest(b"a", &Value::String(StrRef::Int(1)), Expires::Never);
+        assert_eq!(dataset_digest([(0, a)]).hex(), "943d800368fb9c0e951138f1bc0e313ac769d91f");
+
+        let b = key_digest(b"b", &text(b"hello"), Expires::Never);
+        let mut db0 = b;
+        db0.join(&a);
+        assert_eq!(dataset_digest([(0, db0)]).hex(), "2539797405e828ad7a3aa48c536b3eaf2803a421");
+
+        let mut db0 = key_digest(b"a", &text(b"1"), Expires::Sometime);
+        db0.join(&b);
+        assert_eq!(dataset_digest([(0, db0)]).hex(), "bd6c42b827c67d2717e11feac6ed92c703682f4f");
+
+        let mut db5 = key_digest(b"c", &text(b"\x00\xff"), Expires::Never);
+        db5.join(&key_digest(b"n", &Value::String(StrRef::Int(-12345678901234)), Expires::Never));
+        assert_eq!(dataset_digest([(0, db0), (5, db5)]).hex(), "5d7d8de1467c0c7370639f1dcafb1baaf9f134ac");
+        assert_eq!(dataset_digest([(5, db5)]).hex(), "0dc12ec047b8919a6ac69014064b2cadffd11f80");
+        assert_eq!(dataset_digest([]).hex(), "0".repeat(40));
+    }
+}
