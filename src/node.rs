@@ -1,0 +1,336 @@
+//! The node: from a configuration to running executors.
+//!
+//! Opens the listeners, builds one shard an executor and the replication executor beside them, and waits until they end.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tracing::{error, info, warn};
+
+use crate::commands::lookup::Commands;
+use crate::config::Config;
+use crate::config::cli::{self, Startup};
+use crate::observe::daemon::{self, PidFile, Supervisor};
+use crate::observe::logging;
+use crate::replication::{self, Replication};
+use crate::runtime::{self, Core, Event, ExecutorId, Service, clock, net};
+use crate::shard::{Message, PaddedCount, Shard, ShardIo, Shared};
+
+/// Tokens of the kinds of listeners.
+pub const LISTENER_TCP: u32 = 0;
+pub const LISTENER_UNIX: u32 = 1;
+/// A shard's own port (`core-endpoints`).
+pub const LISTENER_CORE: u32 = 2;
+
+/// From this many CPUs on, the replication executor has one of its own.
+const CPUS_FOR_REPLICATION: usize = 4;
+
+/// What an executor of this process runs.
+pub enum Node {
+    Shard(Box<Shard>),
+    Replication(Replication),
+}
+
+impl Service for Node {
+    type Message = Message;
+
+    fn begin_tick(&mut self, io: &mut ShardIo) {
+        if let Node::Shard(shard) = self {
+            shard.begin_tick();
+            shard.resume_waiting(io);
+        }
+    }
+
+    #[inline]
+    fn on_event(&mut self, io: &mut ShardIo, event: Event<'_>) {
+        match self {
+            Node::Shard(shard) => shard.on_event(io, event),
+            Node::Replication(replication) => replication.on_event(io, event),
+        }
+    }
+
+    #[inline]
+    fn on_message(&mut self, io: &mut ShardIo, from: ExecutorId, message: Message) {
+        match self {
+            Node::Shard(shard) => shard.on_message(io, from, message),
+            Node::Replication(replication) => replication.on_message(message),
+        }
+    }
+
+    #[inline]
+    fn end_tick(&mut self, io: &mut ShardIo) {
+        if let Node::Shard(shard) = self {
+            shard.end_tick(io);
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        match self {
+            Node::Shard(shard) => shard.stopping(),
+            Node::Replication(replication) => replication.stopping(),
+        }
+    }
+}
+
+/// The whole process: command line, configuration, serving. Its exit code is redis-server's: 0 after an orderly end, 1 otherwise.
+pub fn main() -> ExitCode {
+    let config = match cli::from_args(std::env::args_os()) {
+        Ok(Startup::Serve(config)) => *config,
+        Ok(Startup::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            error!("{message}");
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until told to stop. The error is for the operator.
+fn serve(config: Config) -> Result<(), String> {
+    let commands = renamed_commands(&config)?;
+    std::env::set_current_dir(&config.dir)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
+    let supervisor = Supervisor::detect(config.supervised);
+    let in_background = config.daemonize && !supervisor.is_present();
+    if in_background {
+        // Before any thread exists.
+        daemon::daemonize().map_err(|error| error.to_string())?;
+    }
+    logging::init(config.loglevel, &config.logfile).map_err(|error| error.to_string())?;
+    raise_file_limit(&config);
+    let cpus = runtime::available_cpus();
+    let placement = placement(&config, &cpus);
+    let shards = placement.len() - 1;
+    info!(
+        "Basalt {} starts: {shards} shard{} on {} CPUs, pid {}",
+        env!("CARGO_PKG_VERSION"),
+        if shards == 1 { "" } else { "s" },
+        cpus.len(),
+        std::process::id()
+    );
+    if config.file.is_none() {
+        warn!("No config file given, using the default config. To give one, use: basalt /path/to/basalt.conf");
+    }
+    let listeners = open_listeners(&config, shards).map_err(|error| error.to_string())?;
+    let pidfile = config
+        .pidfile_path(in_background)
+        .and_then(|path| PidFile::create(&path).inspect_err(|error| warn!("Failed to write PID file: {error}")).ok());
+    let signals = replication::take_signals().map_err(|error| format!("signalfd: {error}"))?;
+    let shared = Arc::new(shared(shards));
+    let config = Arc::new(config);
+    let commands = Arc::new(commands);
+    // Handed to the executors, each of which takes its own part.
+    let listeners = Arc::new(Mutex::new(listeners));
+    let signals = Arc::new(Mutex::new(Some(signals)));
+    let seed = random_u64();
+    let make = {
+        let (shared, config) = (shared.clone(), config.clone());
+        move |id: ExecutorId, io: &mut ShardIo| {
+            if id == shards {
+                let signals = take(&signals, |signals| signals.take());
+                return Node::Replication(Replication::new(io, signals.expect("one replication executor")));
+            }
+            for (token, fd) in take(&listeners, |listeners| std::mem::take(&mut listeners[id])) {
+                io.listen(token, fd);
+            }
+            Node::Shard(Box::new(Shard::new(id, shared.clone(), config.clone(), commands.clone(), seed)))
+        }
+    };
+    let executors = runtime::start(&placement, make, start_tasks).map_err(|error| error.to_string())?;
+    shared.startup_memory.store(runtime::memory::used_bytes(), Ordering::Relaxed);
+    for address in config.bind.iter().filter(|_| config.port != 0) {
+        info!("Ready to accept connections tcp {address}:{}", config.port);
+    }
+    if !config.unixsocket.is_empty() {
+        info!("Ready to accept connections unix {}", config.unixsocket);
+    }
+    if let Err(error) = supervisor.ready("Ready to accept connections") {
+        warn!("{error}");
+    }
+    let outcome = executors.join();
+    if let Err(error) = supervisor.stopping("Shutting down") {
+        warn!("{error}");
+    }
+    if !config.unixsocket.is_empty() {
+        // A file that someone else removed already is as good.
+        let _ = std::fs::remove_file(&config.unixsocket);
+    }
+    if let Some(Err(error)) = pidfile.map(PidFile::remove) {
+        warn!("{error}");
+    }
+    info!("Basalt is now ready to exit, bye bye...");
+    outcome
+}
+
+fn take<T, R>(shared: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
+    f(&mut shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+fn start_tasks(core: &Rc<Core<Node>>) {
+    core.with(|node, _| {
+        if let Node::Shard(shard) = node {
+            shard.core = Rc::downgrade(core);
+            shard.tasks = Some(core.tasks.clone());
+        }
+    });
+    let is_shard = matches!(*core.service.borrow(), Node::Shard(_));
+    if is_shard {
+        crate::shard::start_background(core);
+    }
+}
+
+fn renamed_commands(config: &Config) -> Result<Commands, String> {
+    let mut commands = Commands::new();
+    for (old, new) in &config.rename_command {
+        commands
+            .rename(old.as_bytes(), new.as_bytes())
+            .map_err(|error| format!("rename-command \"{old}\" \"{new}\": {error}"))?;
+    }
+    Ok(commands)
+}
+
+/// The CPU of each executor, the replication executor last; `None` leaves it to the scheduler.
+fn placement(config: &Config, cpus: &[usize]) -> Vec<Option<usize>> {
+    let own_cpu = cpus.len() >= CPUS_FOR_REPLICATION;
+    let shards = match config.shards as usize {
+        0 => cpus.len() - own_cpu as usize,
+        shards => shards,
+    };
+    // More shards than CPUs share them, and are better left to the scheduler.
+    let pinned = config.pin && shards <= cpus.len();
+    let mut placement: Vec<_> = (0..shards).map(|shard| pinned.then(|| cpus[shard])).collect();
+    placement.push(cpus.get(shards).copied().filter(|_| pinned && own_cpu));
+    placement
+}
+
+/// The listeners of each shard.
+fn open_listeners(config: &Config, shards: usize) -> Result<Vec<Vec<(u32, OwnedFd)>>, String> {
+    let mut listeners: Vec<Vec<(u32, OwnedFd)>> = (0..shards).map(|_| Vec::new()).collect();
+    let backlog = config.tcp_backlog as i32;
+    let mut open = |port: u16, owners: std::ops::Range<usize>, token: u32| -> Result<usize, String> {
+        let mut opened = 0;
+        for host in &config.bind {
+            let result = host
+                .resolve(port)
+                .map_err(|error| net::ListenError { at: format!("{host}:{port}"), error })
+                .and_then(|address| open_shared(address, backlog, owners.len()));
+            match result {
+                Ok(fds) => {
+                    opened += 1;
+                    for (owner, fd) in owners.clone().zip(fds) {
+                        listeners[owner].push((token, fd));
+                    }
+                }
+                Err(error) if host.optional && error.is_missing_address() => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(opened)
+    };
+    if config.port != 0 && !config.bind.is_empty() && open(config.port, 0..shards, LISTENER_TCP)? == 0 {
+        return Err("Failed listening on any address of 'bind', aborting.".into());
+    }
+    if config.core_endpoints {
+        for shard in 0..shards {
+            let port = config.core_port(shard as u32).ok_or_else(|| {
+                format!("core-port-base leaves no port for shard {shard}: ports end at 65535. Choose a lower one.")
+            })?;
+            open(port, shard..shard + 1, LISTENER_CORE)?;
+        }
+    }
+    if !config.unixsocket.is_empty() {
+        let fd = net::listen_unix(Path::new(&config.unixsocket), config.unixsocketperm, backlog)
+            .map_err(|error| error.to_string())?;
+        listeners[0].push((LISTENER_UNIX, fd));
+    }
+    if listeners.iter().all(Vec::is_empty) {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    Ok(listeners)
+}
+
+/// `count` listeners that share one address, which nobody else may be using.
+fn open_shared(address: SocketAddr, backlog: i32, count: usize) -> Result<Vec<OwnedFd>, net::ListenError> {
+    net::check_free(address)?;
+    (0..count).map(|_| net::listen_tcp(address, backlog)).collect()
+}
+
+/// Descriptors that are not clients: rings, listeners, files.
+const RESERVED_FILES: u64 = 128;
+
+/// Raises the limit of open files to what `maxclients` needs, as far as allowed.
+fn raise_file_limit(config: &Config) {
+    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills and reads a live local.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        let before = limit.rlim_cur;
+        if before >= wanted {
+            return;
+        }
+        let hard = limit.rlim_max;
+        limit.rlim_cur = wanted;
+        limit.rlim_max = hard.max(wanted);
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
+            return;
+        }
+        limit.rlim_cur = hard.min(wanted);
+        limit.rlim_max = hard;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        limit.rlim_cur
+    };
+    warn!(
+        "maxclients {} needs {wanted} open files, but the limit is {raised}: about {} clients will be served. Raise it with 'ulimit -n'.",
+        config.maxclients,
+        raised.saturating_sub(RESERVED_FILES)
+    );
+}
+
+fn shared(shards: usize) -> Shared {
+    let started_ms = clock::unix_ms();
+    Shared {
+        shards,
+        run_id: random_hex(),
+        replication_id: random_hex(),
+        node_ids: (0..shards).map(|_| random_hex()).collect(),
+        started: Instant::now(),
+        started_ms,
+        clients: (0..shards).map(|_| PaddedCount::default()).collect(),
+        evictable: (0..shards).map(|_| PaddedCount::default()).collect(),
+        next_client_id: AtomicU64::new(1),
+        next_slow_id: Arc::default(),
+        stopping: AtomicBool::new(false),
+        startup_memory: AtomicUsize::new(0),
+        last_save_s: started_ms / 1000,
+    }
+}
+
+/// 64 random bits of the operating system.
+pub fn random_u64() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library seeds it from the operating system; each state differs.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// 40 random hex digits, as run and node ids have.
+fn random_hex() -> String {
+    let digits: String = (0..3).map(|_| format!("{:016x}", random_u64())).collect();
+    digits[..40].to_owned()
+}

@@ -1,0 +1,138 @@
+//! Work beside commands: expiry, lazy freeing, statistics, and clients that nobody hears of.
+//!
+//! Each runs as a task in the background queue and gives way after a bounded piece of work.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::fanout::with_shard;
+use super::limits::FREE_A_TURN;
+use super::{Shard, ShardIo, Stall};
+use crate::keyspace::Garbage;
+use crate::node::Node;
+use crate::runtime::task::Queue;
+use crate::runtime::{Core, clock, memory};
+
+/// Sampling of per-second figures, and the soft output limits.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Freed memory from which on it is given back to the system.
+const GIVE_BACK_BYTES: i64 = 32 * 1024 * 1024;
+
+/// Entries that an expiry turn looks at before others get one, for each step of `active-expire-effort`.
+const EXPIRE_A_TURN: usize = 256;
+/// Share of a core that searching for expired keys may take, in percent: as Redis, 25 and 2 more for each step of effort.
+const EXPIRE_PERCENT: u32 = 25;
+
+/// Starts the background tasks of a shard.
+pub fn start_background(core: &Rc<Core<Node>>) {
+    core.tasks.spawn(Queue::Background, housekeep(core.clone()));
+    core.tasks.spawn(Queue::Background, expire(core.clone()));
+}
+
+async fn housekeep(core: Rc<Core<Node>>) {
+    loop {
+        core.tasks.sleep(HOUSEKEEPING_INTERVAL).await;
+        with_shard(&core, |shard, io| shard.housekeep(io));
+    }
+}
+
+/// Searches for expired keys `hz` times a second, with a bounded share of the core.
+async fn expire(core: Rc<Core<Node>>) {
+    loop {
+        let (interval, effort) = with_shard(&core, |shard, _| {
+            let hz = shard.config.hz.clamp(1, 500);
+            (Duration::from_secs(1) / hz, shard.config.active_expire_effort)
+        });
+        core.tasks.sleep(interval).await;
+        let share = interval * (EXPIRE_PERCENT + 2 * (effort - 1)) / 100;
+        let started = Instant::now();
+        loop {
+            let more = with_shard(&core, |shard, _| shard.expire_some(EXPIRE_A_TURN * effort as usize));
+            if !more {
+                break;
+            }
+            if started.elapsed() >= share {
+                with_shard(&core, |shard, _| shard.stats.counters.expired_time_cap_reached += 1);
+                break;
+            }
+            core.tasks.turn().await;
+        }
+        let spent = started.elapsed();
+        with_shard(&core, |shard, _| shard.stats.counters.expire_cycle_nanos += spent.as_nanos() as u64);
+    }
+}
+
+/// Frees what was flushed, some entries a turn, until nothing is left.
+async fn free(core: Rc<Core<Node>>) {
+    while with_shard(&core, |shard, _| shard.free_some()) {
+        core.tasks.turn().await;
+    }
+}
+
+impl Shard {
+    fn housekeep(&mut self, io: &mut ShardIo) {
+        self.now_ms = clock::unix_ms();
+        self.stats.sample_rates(clock::unix_us());
+        memory::peak_bytes();
+        self.give_back_memory();
+        self.sweep_clients(io);
+        if self.pause.is_some_and(|pause| pause.until_ms <= self.now_ms) {
+            self.unpause();
+        }
+        // What the sweep found leaves in the next tick.
+        io.tick_again();
+    }
+
+    /// After much was freed, the allocator is told to give its pages back to the system, which it puts off otherwise.
+    fn give_back_memory(&mut self) {
+        let used = memory::thread_bytes();
+        self.memory_mark = self.memory_mark.max(used);
+        if self.memory_mark - used >= GIVE_BACK_BYTES.max(used / 4) && self.garbage.is_empty() {
+            memory::release();
+            self.memory_mark = used;
+        }
+    }
+
+    /// Ends CLIENT PAUSE on this shard.
+    pub(super) fn unpause(&mut self) {
+        self.pause = None;
+        self.set_gates();
+        for socket in std::mem::take(&mut self.waiting_pause) {
+            self.with_connection(socket, |shard, connection| shard.release(&mut connection.client, Stall::PAUSE));
+        }
+    }
+
+    /// One bounded step of active expiry; whether there is more to be done now.
+    fn expire_some(&mut self, entries: usize) -> bool {
+        // While clients are paused, the data stands still.
+        if self.pause.is_some() || !self.active_expire {
+            return false;
+        }
+        let now_ms = clock::unix_ms();
+        let progress = self.keyspace.expire_some(now_ms, entries);
+        !progress.complete && progress.expired > 0
+    }
+
+    /// Leaves a dropped table to be freed bit by bit.
+    pub(super) fn discard(&mut self, garbage: Garbage) {
+        self.garbage.push_back(garbage);
+        if self.freeing {
+            return;
+        }
+        if let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) {
+            self.freeing = true;
+            tasks.spawn(Queue::Background, free(core));
+        }
+    }
+
+    fn free_some(&mut self) -> bool {
+        if let Some(garbage) = self.garbage.front_mut()
+            && !garbage.drop_some(FREE_A_TURN)
+        {
+            self.garbage.pop_front();
+        }
+        self.freeing = !self.garbage.is_empty();
+        self.freeing
+    }
+}

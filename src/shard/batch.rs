@@ -1,0 +1,153 @@
+//! What crosses between cores.
+//!
+//! A [`Batch`] carries the commands that one core has for another in one tick, and comes back with their replies in the same memory: a steady
+//! flow between two cores allocates nothing, and every batch is freed where it was made.
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+
+use super::{Shard, ShardIo};
+use crate::commands::lookup::CommandId;
+use crate::resp::{Args, Out, Proto, Span};
+use crate::runtime::SocketId;
+use crate::runtime::net::Ends;
+
+/// A function for another core to run.
+pub type Job = Box<dyn FnOnce(&mut Shard, &mut ShardIo) + Send>;
+
+/// A message from one executor to another.
+pub enum Message {
+    /// Execute these commands, and send the batch back.
+    Requests(Box<Batch>),
+    /// The batch with its replies.
+    Replies(Box<Batch>),
+    /// A connection accepted elsewhere, to be served here.
+    Connection(Box<Arrival>),
+    /// Anything rare: runs over there.
+    Run(Job),
+    /// What a [`Message::Run`] answers; the token names who waits.
+    Answer { token: usize, value: Box<dyn Any + Send> },
+    /// The process ends: finish this executor.
+    Stop,
+}
+
+/// A freshly accepted connection.
+pub struct Arrival {
+    pub fd: OwnedFd,
+    pub ends: Ends,
+    /// Which listener it came from.
+    pub listener: u32,
+}
+
+/// One command on its way to the core that owns its keys.
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// Who waits for the reply.
+    pub socket: SocketId,
+    /// Its place in the connection's reply queue.
+    pub sequence: u32,
+    pub command: CommandId,
+    pub database: u16,
+    pub proto: Proto,
+    first_span: u32,
+    spans: u32,
+    first_big: u32,
+}
+
+/// How a request went.
+#[derive(Clone, Copy)]
+pub struct Response {
+    /// Where its reply ends in `replies.buf`; it begins where the one before ends.
+    pub end: usize,
+    pub nanoseconds: u64,
+    pub failed: bool,
+}
+
+#[derive(Default)]
+pub struct Batch {
+    data: Vec<u8>,
+    spans: Vec<Span>,
+    bigs: Vec<Bytes>,
+    pub requests: Vec<Request>,
+    pub replies: Out,
+    pub responses: Vec<Response>,
+}
+
+/// A batch whose buffers have grown beyond this is not kept for reuse.
+const KEEP_BYTES: usize = 256 * 1024;
+
+impl Batch {
+    /// Appends a command.
+    pub fn push(
+        &mut self,
+        socket: SocketId,
+        sequence: u32,
+        command: CommandId,
+        database: u16,
+        proto: Proto,
+        args: &Args<'_>,
+    ) {
+        let (first_span, first_big) = (self.spans.len(), self.bigs.len());
+        for i in 0..args.len() {
+            match args.separate(i) {
+                Some(big) => {
+                    self.spans.push(Span::separate(self.bigs.len() - first_big));
+                    self.bigs.push(big.clone());
+                }
+                None => {
+                    let arg = args.get(i);
+                    self.spans.push(Span::inline(self.data.len(), arg.len()));
+                    self.data.extend_from_slice(arg);
+                }
+            }
+        }
+        self.requests.push(Request {
+            socket,
+            sequence,
+            command,
+            database,
+            proto,
+            first_span: first_span as u32,
+            spans: args.len() as u32,
+            first_big: first_big as u32,
+        });
+    }
+
+    /// Bytes of arguments it carries, large ones not counted.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The arguments of a request.
+    pub fn args(&self, request: &Request) -> Args<'_> {
+        let spans = &self.spans[request.first_span as usize..(request.first_span + request.spans) as usize];
+        Args::new(&self.data, spans, &self.bigs[request.first_big as usize..])
+    }
+
+    /// Executes every request with `execute`, which writes one reply and says how it went.
+    pub fn execute(&mut self, mut execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response) {
+        let mut replies = std::mem::take(&mut self.replies);
+        let mut responses = std::mem::take(&mut self.responses);
+        for request in &self.requests {
+            responses.push(execute(request, &self.args(request), &mut replies));
+        }
+        self.replies = replies;
+        self.responses = responses;
+    }
+
+    /// Empties the batch for reuse; `None` if it has grown too large to keep.
+    pub fn recycle(mut self: Box<Batch>) -> Option<Box<Batch>> {
+        if self.data.capacity() + self.replies.buf.capacity() > KEEP_BYTES {
+            return None;
+        }
+        self.data.clear();
+        self.spans.clear();
+        self.bigs.clear();
+        self.requests.clear();
+        self.replies.clear();
+        self.responses.clear();
+        Some(self)
+    }
+}

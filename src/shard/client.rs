@@ -1,0 +1,183 @@
+//! One connected client: its session, its unparsed input, its replies.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::reply::Replies;
+use crate::commands::lookup::CommandId;
+use crate::resp::parser::Parser;
+use crate::resp::{Out, Proto};
+use crate::runtime::SocketId;
+use crate::runtime::net::Ends;
+
+/// Bytes in.
+#[derive(Default)]
+pub struct Input {
+    pub parser: Parser,
+    /// Bytes of an incomplete command, or of commands that wait for the client to go on.
+    pub bytes: Vec<u8>,
+    /// The command at the front of `bytes` is parsed already and this long.
+    pub parsed: Option<usize>,
+}
+
+/// A client with its input apart, so that a command can refer to the one while it changes the other.
+pub struct Connection {
+    pub input: Input,
+    pub client: Client,
+}
+
+/// Why a client's next command does not run yet. A set; empty means go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stall(u8);
+
+impl Stall {
+    /// The next command waits for the replies of all before it.
+    pub const BARRIER: Stall = Stall(1);
+    /// A coordinator task works on its command.
+    pub const TASK: Stall = Stall(1 << 1);
+    /// The way to another core is full.
+    pub const OUTBOX: Stall = Stall(1 << 2);
+    /// The client does not read what it asked for.
+    pub const OUTPUT: Stall = Stall(1 << 3);
+    /// CLIENT PAUSE.
+    pub const PAUSE: Stall = Stall(1 << 4);
+    /// It had its share of this tick.
+    pub const TURN: Stall = Stall(1 << 5);
+    /// Nothing more is read: the connection ends when its replies are out.
+    pub const ENDING: Stall = Stall(1 << 6);
+    /// Too many of its replies are still with other cores.
+    pub const REPLIES: Stall = Stall(1 << 7);
+
+    #[inline]
+    pub fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    pub fn has(self, other: Stall) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub fn add(&mut self, other: Stall) {
+        self.0 |= other.0;
+    }
+
+    pub fn remove(&mut self, other: Stall) {
+        self.0 &= !other.0;
+    }
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next command is not answered.
+    Skip,
+}
+
+pub struct Client {
+    pub id: u64,
+    pub socket: SocketId,
+    pub ends: Ends,
+    /// The path of the UNIX socket it came through.
+    pub unix_path: Option<String>,
+    pub name: String,
+    pub lib_name: String,
+    pub lib_version: String,
+    pub database: usize,
+    pub proto: Proto,
+    pub authenticated: bool,
+    pub monitor: bool,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    pub reply_mode: ReplyMode,
+    /// The command at work is not to be answered.
+    pub muted: bool,
+    pub stall: Stall,
+    pub replies: Replies,
+    /// Replies to be sent next.
+    pub out: Out,
+    /// Bytes of the send in flight.
+    pub sending_bytes: usize,
+    /// Whether the client is in the shard's list of those with something to send.
+    pub queued: bool,
+    /// Since when its output is above the soft limit.
+    pub over_soft_limit: Option<Instant>,
+    pub last_command: Option<CommandId>,
+    pub connected_ms: u64,
+    pub active_ms: u64,
+}
+
+impl Client {
+    pub fn new(
+        id: u64,
+        socket: SocketId,
+        ends: Ends,
+        unix_path: Option<String>,
+        authenticated: bool,
+        now_ms: u64,
+    ) -> Client {
+        Client {
+            id,
+            socket,
+            ends,
+            unix_path,
+            name: String::new(),
+            lib_name: String::new(),
+            lib_version: String::new(),
+            database: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            monitor: false,
+            no_evict: false,
+            no_touch: false,
+            reply_mode: ReplyMode::On,
+            muted: false,
+            stall: Stall::default(),
+            replies: Replies::default(),
+            out: Out::default(),
+            sending_bytes: 0,
+            queued: false,
+            over_soft_limit: None,
+            last_command: None,
+            connected_ms: now_ms,
+            active_ms: now_ms,
+        }
+    }
+
+    /// Output that the client has not taken yet, in bytes.
+    pub fn output_bytes(&self) -> usize {
+        self.out.len() + self.sending_bytes + self.replies.stashed_bytes()
+    }
+
+    /// The peer as Redis prints it: `ip:port`, or `path:0` for a UNIX socket.
+    pub fn address(&self) -> String {
+        self.shown(self.ends.peer)
+    }
+
+    /// The local end, printed likewise.
+    pub fn local_address(&self) -> String {
+        self.shown(self.ends.local)
+    }
+
+    fn shown(&self, address: Option<SocketAddr>) -> String {
+        match (address, &self.unix_path) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(path)) => format!("{path}:0"),
+            (None, None) => "?:0".into(),
+        }
+    }
+
+    /// Back to the state of a new connection (RESET).
+    pub fn reset(&mut self, authenticated: bool) {
+        self.name.clear();
+        self.database = 0;
+        self.proto = Proto::Resp2;
+        self.authenticated = authenticated;
+        self.monitor = false;
+        self.no_evict = false;
+        self.no_touch = false;
+        self.reply_mode = ReplyMode::On;
+    }
+}

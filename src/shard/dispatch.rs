@@ -1,0 +1,561 @@
+//! From bytes to an executed command: parse, check, route, run, answer.
+
+use super::batch::{Batch, Message, Request, Response};
+use super::client::{Client, Connection, Input, ReplyMode, Stall};
+use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
+use super::{Shard, ShardIo};
+use crate::commands::lookup::{CommandId, Commands};
+use crate::commands::{BeginSearch, Command, Ctx, Error, FindKeys, Flags, Handler, Outcome, keys};
+use crate::keyspace::slot;
+use crate::observe::monitor;
+use crate::observe::slowlog::Sender;
+use crate::observe::stats::CallResult;
+use crate::resp::parser::{Limits, Parsed};
+use crate::resp::{Args, Out, Proto, Writer};
+use crate::runtime::clock;
+
+/// Why parsing stopped.
+enum Stop {
+    /// What is left is not a whole command, or may not run yet.
+    Rest,
+    /// A large value begins behind that many bytes of the rest.
+    Large { header: usize },
+}
+
+/// What became of a command.
+enum Step {
+    Done,
+    /// It has to wait; it is to be executed again from the start later.
+    Wait,
+}
+
+/// The keys of a command, as far as routing cares.
+enum Place {
+    /// Here, or without keys.
+    Here,
+    There(usize),
+    /// On several cores.
+    Many,
+}
+
+const NOAUTH: Error = Error::text("NOAUTH Authentication required.");
+const ACROSS_CORES: Error = Error::text(
+    "CROSSSLOT Keys in request belong to different cores; give them a common {hash tag}, or run with one shard",
+);
+
+impl Shard {
+    /// Takes bytes of a client and executes what they complete.
+    pub(super) fn receive(&mut self, io: &mut ShardIo, connection: &mut Connection, data: &[u8]) {
+        let mut data = data;
+        if let Some(large) = connection.input.parser.large()
+            && !large.is_full()
+        {
+            let taken = large.fill(data);
+            data = &data[taken..];
+            if !large.is_full() {
+                return;
+            }
+        }
+        let (stop, rest_of_large) = if connection.input.bytes.is_empty() {
+            let (consumed, stop) = self.run(io, connection, data);
+            self.keep(connection, &data[consumed..], stop)
+        } else {
+            connection.input.bytes.extend_from_slice(data);
+            if connection.client.stall.any() {
+                return;
+            }
+            let mut bytes = std::mem::take(&mut connection.input.bytes);
+            let (consumed, stop) = self.run(io, connection, &bytes);
+            if let Stop::Large { .. } = stop {
+                self.keep(connection, &bytes[consumed..], stop)
+            } else {
+                bytes.drain(..consumed);
+                if bytes.is_empty() && bytes.capacity() > super::limits::KEEP_BUFFER_BYTES {
+                    bytes = Vec::new();
+                }
+                connection.input.bytes = bytes;
+                (false, Vec::new())
+            }
+        };
+        // A large value has begun: what came with its header belongs to it.
+        if stop {
+            self.receive(io, connection, &rest_of_large);
+        }
+    }
+
+    /// Keeps the unparsed rest. Of a large value only the header is kept; what follows it is returned.
+    fn keep(&mut self, connection: &mut Connection, rest: &[u8], stop: Stop) -> (bool, Vec<u8>) {
+        match stop {
+            Stop::Rest => {
+                connection.input.bytes.extend_from_slice(rest);
+                (false, Vec::new())
+            }
+            Stop::Large { header } => {
+                connection.input.bytes.extend_from_slice(&rest[..header]);
+                (true, rest[header..].to_vec())
+            }
+        }
+    }
+
+    /// Executes the commands in `bytes`; how many bytes they took.
+    fn run(&mut self, io: &mut ShardIo, connection: &mut Connection, bytes: &[u8]) -> (usize, Stop) {
+        self.lap_started = clock::ticks();
+        let Connection { input: Input { parser, parsed, .. }, client } = connection;
+        let mut at = 0;
+        let mut commands = 0;
+        while !client.stall.any() {
+            let rest = &bytes[at..];
+            let length = match parsed.take() {
+                Some(length) => length,
+                None => {
+                    let limits = Limits {
+                        max_bulk_bytes: self.config.proto_max_bulk_len,
+                        max_inline_bytes: self.config.proto_inline_max_size as usize,
+                        authenticated: client.authenticated,
+                        ..Limits::default()
+                    };
+                    match parser.parse(rest, &limits) {
+                        Ok(Parsed::Command { consumed }) => consumed,
+                        Ok(Parsed::Nothing { consumed }) => {
+                            at += consumed;
+                            continue;
+                        }
+                        Ok(Parsed::Incomplete) => break,
+                        Ok(Parsed::Large { header }) => return (at, Stop::Large { header }),
+                        Err(error) => {
+                            self.refuse(client, &format!("ERR {}", error.message()));
+                            parser.reset();
+                            return (bytes.len(), Stop::Rest);
+                        }
+                    }
+                }
+            };
+            match self.execute(io, client, &parser.args(rest)) {
+                Step::Done => {
+                    at += length;
+                    parser.reset();
+                }
+                Step::Wait => {
+                    *parsed = Some(length);
+                    break;
+                }
+            }
+            commands += 1;
+            if commands == COMMANDS_A_TURN {
+                client.stall.add(Stall::TURN);
+                self.resume.push(client.socket);
+            }
+        }
+        (at, Stop::Rest)
+    }
+
+    fn execute(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
+        if client.reply_mode == ReplyMode::On {
+            return self.execute_answered(io, client, args);
+        }
+        self.execute_muted(io, client, args)
+    }
+
+    /// CLIENT REPLY OFF or SKIP: executes a command and drops its reply.
+    #[cold]
+    fn execute_muted(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
+        if !client.replies.is_empty() {
+            client.stall.add(Stall::BARRIER);
+            return Step::Wait;
+        }
+        let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
+        let mode = std::mem::take(&mut client.reply_mode);
+        client.muted = true;
+        let step = self.execute_answered(io, client, args);
+        // CLIENT REPLY itself may have set another mode, and then answers.
+        if client.muted {
+            client.out.buf.truncate(bytes);
+            client.out.attached.truncate(attached);
+            client.muted = client.stall.has(Stall::TASK);
+            if mode == ReplyMode::Off || matches!(step, Step::Wait) {
+                client.reply_mode = mode;
+            }
+        }
+        step
+    }
+
+    fn execute_answered(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
+        let (id, command) = match self.commands.resolve(args) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                let known = self.commands.lookup(args);
+                if let Some(id) = known {
+                    self.stats.record_rejected(id.index());
+                }
+                self.reply_error(client, &if client.authenticated { error } else { NOAUTH });
+                return Step::Done;
+            }
+        };
+        if !client.authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return self.reject(client, id, &NOAUTH);
+        }
+        if command.flags.has(Flags::BARRIER) && !client.replies.is_empty() {
+            client.stall.add(Stall::BARRIER);
+            return Step::Wait;
+        }
+        if self.gates.any()
+            && let Step::Wait = self.pass_gates(io, client, id, command, args)
+        {
+            return Step::Wait;
+        }
+        client.last_command = Some(id);
+        match command.handler {
+            Handler::Data(handler) => self.execute_data(io, client, id, handler, args),
+            Handler::Server(server) => {
+                self.execute_server(io, client, id, server, args);
+                Step::Done
+            }
+            // Every container's bare name fails its arity.
+            Handler::Container => self.reject(client, id, &Error::Syntax),
+        }
+    }
+
+    /// Refuses a command before it runs.
+    #[cold]
+    fn reject(&mut self, client: &mut Client, id: CommandId, error: &Error) -> Step {
+        self.stats.record_rejected(id.index());
+        self.reply_error(client, error);
+        Step::Done
+    }
+
+    /// What is looked at only while some rare thing is on.
+    #[cold]
+    fn pass_gates(
+        &mut self,
+        io: &mut ShardIo,
+        client: &mut Client,
+        id: CommandId,
+        command: &Command,
+        args: &Args<'_>,
+    ) -> Step {
+        if self.gates.paused && self.pauses(id, command) {
+            client.stall.add(Stall::PAUSE);
+            self.waiting_pause.push(client.socket);
+            return Step::Wait;
+        }
+        if self.gates.monitors && monitor::is_shown(command.flags) {
+            self.feed_monitors(io, client, args);
+        }
+        Step::Done
+    }
+
+    fn pauses(&self, id: CommandId, command: &Command) -> bool {
+        match self.pause {
+            None => false,
+            Some(pause) if pause.writes_only => {
+                command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE)
+            }
+            // The client that ends the pause must get through.
+            Some(_) => !self.commands.full_name(id).starts_with("client|"),
+        }
+    }
+
+    // Data commands
+
+    #[inline]
+    fn execute_data(
+        &mut self,
+        io: &mut ShardIo,
+        client: &mut Client,
+        id: CommandId,
+        handler: DataHandler,
+        args: &Args<'_>,
+    ) -> Step {
+        match self.place(id, args) {
+            Place::Here => self.execute_here(client, id, handler, args),
+            Place::There(shard) => self.execute_there(io, client, id, shard, args),
+            Place::Many => return self.execute_many(client, id, args),
+        }
+        Step::Done
+    }
+
+    /// A command with keys on several cores: served key by key where that is all there is to it.
+    fn execute_many(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) -> Step {
+        if !self.commands.get(id).flags.has(Flags::SPLIT) {
+            return self.reject(client, id, &ACROSS_CORES);
+        }
+        if !client.replies.is_empty() {
+            client.stall.add(Stall::BARRIER);
+            return Step::Wait;
+        }
+        self.start_split(client, id, args);
+        Step::Done
+    }
+
+    #[inline]
+    fn place(&self, id: CommandId, args: &Args<'_>) -> Place {
+        let shards = self.shared.shards;
+        if shards == 1 {
+            return Place::Here;
+        }
+        let at = |shard: usize| if shard == self.id { Place::Here } else { Place::There(shard) };
+        match self.routes[id.index()] {
+            Route::Keyless => Place::Here,
+            Route::One(index) => at(slot::shard_of(slot::slot(args.get(index.into())), shards)),
+            Route::Many => {
+                let mut first = None;
+                let mut several = false;
+                let found = keys::for_each_key(self.commands.get(id), args, |index| {
+                    let shard = slot::shard_of(slot::slot(args.get(index)), shards);
+                    several |= *first.get_or_insert(shard) != shard;
+                });
+                match (found, several) {
+                    (Ok(()), true) => Place::Many,
+                    // Arguments that name no keys are the handler's to refuse.
+                    (Ok(()), false) | (Err(_), _) => first.map_or(Place::Here, at),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn execute_here(&mut self, client: &mut Client, id: CommandId, handler: DataHandler, args: &Args<'_>) {
+        let (database, proto) = (client.database, client.proto);
+        let response = if client.replies.is_empty() {
+            self.ready_output(client);
+            self.run_handler(id, handler, database, proto, args, &mut client.out)
+        } else {
+            client.replies.stash(|out| self.run_handler(id, handler, database, proto, args, out))
+        };
+        self.account(client, id, &response, args);
+        self.touch(client);
+    }
+
+    /// Runs a data command over this shard's keys.
+    fn run_handler(
+        &mut self,
+        id: CommandId,
+        handler: DataHandler,
+        database: usize,
+        proto: Proto,
+        args: &Args<'_>,
+        out: &mut Out,
+    ) -> Response {
+        let start = out.buf.len();
+        let attached = out.attached.len();
+        let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
+        let outcome = refused.and_then(|()| {
+            let keys = self.keyspace.view(database, self.now_ms, &self.policy);
+            let out = Writer::new(out, proto);
+            let mut ctx = Ctx { keys, out, max_bulk_bytes: self.config.proto_max_bulk_len, dirty: 0 };
+            let outcome = handler(&mut ctx, args);
+            self.changes += ctx.dirty;
+            outcome
+        });
+        let failed = outcome.is_err();
+        if let Err(error) = outcome {
+            out.buf.truncate(start);
+            out.attached.truncate(attached);
+            Writer::new(out, proto).error(error.message());
+            self.stats.record_error(error.message().as_bytes());
+        }
+        let nanoseconds = self.lap();
+        Response { end: out.buf.len(), nanoseconds, failed }
+    }
+
+    /// The time since the clock was last read, in nanoseconds. One reading ends a command and begins the next, so a command's duration
+    /// includes its parsing and routing.
+    #[inline]
+    fn lap(&mut self) -> u64 {
+        let now = clock::ticks();
+        self.rate.nanoseconds(std::mem::replace(&mut self.lap_started, now), now)
+    }
+
+    #[inline]
+    pub(super) fn is_slow(&self, nanoseconds: u64) -> bool {
+        nanoseconds >= self.slow_nanoseconds
+    }
+
+    /// Books a command that has run to its client's shard.
+    fn account(&mut self, client: &Client, id: CommandId, response: &Response, args: &Args<'_>) {
+        let result = if response.failed { CallResult::Failed } else { CallResult::Ok };
+        self.stats.record_call(id.index(), response.nanoseconds, result);
+        if self.is_slow(response.nanoseconds) {
+            self.note_slow(client, id, response.nanoseconds, args);
+        }
+    }
+
+    /// Enters a slow command into the log and the latency monitor.
+    #[cold]
+    pub(super) fn note_slow(&mut self, client: &Client, id: CommandId, nanoseconds: u64, args: &Args<'_>) {
+        let flags = self.commands.get(id).flags;
+        let now_s = self.now_ms / 1000;
+        if self.slow_log.is_slow(nanoseconds / 1000) && !flags.has(Flags::SKIP_SLOWLOG) {
+            let sender = Sender { addr: &client.address(), name: client.name.as_bytes() };
+            self.slow_log.push(now_s, nanoseconds / 1000, args, sender);
+        }
+        let event = if flags.has(Flags::FAST) { "fast-command" } else { "command" };
+        self.latency.observe(event, now_s, nanoseconds / 1_000_000);
+    }
+
+    // Commands for other cores
+
+    fn execute_there(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, shard: usize, args: &Args<'_>) {
+        let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
+        let batch = self.outgoing[shard].get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default());
+        batch.push(client.socket, sequence, id, client.database as u16, client.proto, args);
+        self.stats.counters.remote_commands_sent += 1;
+        if batch.requests.len() >= BATCH_COMMANDS || batch.bytes() >= BATCH_BYTES {
+            self.post_batch(io, shard);
+        }
+        if io.outbox_len(shard) > OUTBOX_BATCHES {
+            client.stall.add(Stall::OUTBOX);
+            self.waiting_outbox.push(client.socket);
+        }
+        if client.replies.len() >= REPLIES_WAITING {
+            client.stall.add(Stall::REPLIES);
+        }
+    }
+
+    fn post_batch(&mut self, io: &mut ShardIo, shard: usize) {
+        if let Some(batch) = self.outgoing[shard].take() {
+            self.stats.counters.batches_sent += 1;
+            io.post(shard, Message::Requests(batch));
+        }
+    }
+
+    pub(super) fn post_batches(&mut self, io: &mut ShardIo) {
+        for shard in 0..self.outgoing.len() {
+            self.post_batch(io, shard);
+        }
+    }
+
+    pub fn on_message(&mut self, io: &mut ShardIo, from: usize, message: Message) {
+        match message {
+            Message::Requests(mut batch) => {
+                self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
+                self.execute_batch(&mut batch);
+                io.post(from, Message::Replies(batch));
+            }
+            Message::Replies(batch) => self.deliver(batch),
+            Message::Connection(arrival) => self.on_arrival(io, *arrival),
+            Message::Run(job) => job(self, io),
+            Message::Answer { token, value } => {
+                if let Some(question) = self.questions.try_remove(token) {
+                    question.send(value);
+                }
+            }
+            Message::Stop => self.stop_serving(io),
+        }
+    }
+
+    /// Executes another core's commands.
+    fn execute_batch(&mut self, batch: &mut Batch) {
+        self.lap_started = clock::ticks();
+        batch.execute(|request: &Request, args, out| {
+            let command = self.commands.get(request.command);
+            let Handler::Data(handler) = command.handler else {
+                unreachable!("only data commands are sent to other cores");
+            };
+            let database = usize::from(request.database);
+            self.run_handler(request.command, handler, database, request.proto, args, out)
+        });
+    }
+
+    /// Hands another core's replies to the clients that wait for them.
+    fn deliver(&mut self, batch: Box<Batch>) {
+        let (mut start, mut attached) = (0, 0);
+        for (request, response) in batch.requests.iter().zip(&batch.responses) {
+            let range = start..response.end;
+            start = response.end;
+            let next = self.with_connection(request.socket, |shard, connection| {
+                let client = &mut connection.client;
+                shard.account(client, request.command, response, &batch.args(request));
+                shard.ready_output(client);
+                let next = client.replies.answer(request.sequence, &batch.replies, range, attached, &mut client.out);
+                shard.replied_remotely(client);
+                next
+            });
+            // The client may be gone; its attachments are still to be passed over.
+            attached = next.unwrap_or_else(|| batch.replies.attached.partition_point(|(offset, _)| *offset < start));
+        }
+        if self.spare_batches.len() < super::limits::SPARE_BUFFERS
+            && let Some(batch) = batch.recycle()
+        {
+            self.spare_batches.push(batch);
+        }
+    }
+
+    /// Another core has answered: what waited for that goes on.
+    fn replied_remotely(&mut self, client: &mut Client) {
+        self.touch(client);
+        if client.replies.is_empty() {
+            self.release(client, Stall::BARRIER);
+        }
+        if client.replies.len() < REPLIES_WAITING / 2 {
+            self.release(client, Stall::REPLIES);
+        }
+    }
+
+    // Replies
+
+    /// Writes a reply of a command that ran on the client's own core.
+    pub(super) fn reply(&mut self, client: &mut Client, write: impl FnOnce(&mut Writer<'_>) -> Outcome) -> bool {
+        let proto = client.proto;
+        let mut failure = None;
+        let run = |out: &mut Out| {
+            let start = out.buf.len();
+            let mut writer = Writer::new(out, proto);
+            if let Err(error) = write(&mut writer) {
+                out.buf.truncate(start);
+                Writer::new(out, proto).error(error.message());
+                failure = Some(error);
+            }
+        };
+        if client.replies.is_empty() {
+            self.ready_output(client);
+            run(&mut client.out);
+        } else {
+            client.replies.stash(run);
+        }
+        if let Some(error) = &failure {
+            self.stats.record_error(error.message().as_bytes());
+        }
+        self.touch(client);
+        failure.is_none()
+    }
+
+    pub(super) fn reply_error(&mut self, client: &mut Client, error: &Error) {
+        let error = error.clone();
+        self.reply(client, |_| Err(error));
+    }
+}
+
+type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;
+
+/// How a command finds its core.
+#[derive(Clone, Copy, Debug)]
+pub enum Route {
+    /// It names no keys: any core will do.
+    Keyless,
+    /// Its one key is this argument.
+    One(u8),
+    /// Its keys are to be looked for.
+    Many,
+}
+
+impl Route {
+    /// The route of every command, by id.
+    pub fn table(commands: &Commands) -> Vec<Route> {
+        (0..commands.count()).map(|id| Route::of(commands.get(CommandId(id as u16)))).collect()
+    }
+
+    fn of(command: &Command) -> Route {
+        match command.keys {
+            [] => Route::Keyless,
+            [spec] => match (spec.begin, spec.find) {
+                (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) => Route::One(index),
+                (
+                    BeginSearch::Index(_) | BeginSearch::Keyword(..),
+                    FindKeys::Range { .. } | FindKeys::Counted { .. },
+                ) => Route::Many,
+            },
+            _ => Route::Many,
+        }
+    }
+}

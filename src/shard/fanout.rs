@@ -1,0 +1,178 @@
+//! Work that concerns several cores: a coordinator task asks, the cores answer, the client gets one reply.
+//!
+//! A question is a function that runs over there between two commands; its answer comes back as a message. Nothing is shared.
+//! This is the way of rare commands (INFO, CONFIG SET, FLUSHALL); commands over keys do not go through it.
+
+use std::any::Any;
+use std::future::Future;
+use std::rc::Rc;
+
+use super::client::{Client, Stall};
+use super::{Message, Shard, ShardIo};
+use crate::commands::lookup::CommandId;
+use crate::commands::{Error, Outcome};
+use crate::node::Node;
+use crate::observe::stats::CallResult;
+use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
+use crate::runtime::task::Queue;
+use crate::runtime::{Core, SocketId, clock};
+
+/// One command at work in a task, and the core it was sent to.
+pub struct Call {
+    pub core: Rc<Core<Node>>,
+    pub args: OwnedArgs,
+    pub database: usize,
+    pub proto: Proto,
+    pub client_id: u64,
+    pub socket: SocketId,
+}
+
+impl Call {
+    pub fn args(&self) -> Args<'_> {
+        self.args.args()
+    }
+
+    /// Runs `f` on this core.
+    pub fn here<R>(&self, f: impl FnOnce(&mut Shard, &mut ShardIo) -> R) -> R {
+        with_shard(&self.core, f)
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.here(|shard, _| shard.shared.shards)
+    }
+
+    /// Runs `f` on one shard.
+    pub async fn on<R: Send + 'static>(
+        &self,
+        shard: usize,
+        f: impl FnOnce(&mut Shard, &mut ShardIo) -> R + Send + 'static,
+    ) -> Option<R> {
+        ask(&self.core, shard, f).await
+    }
+
+    /// Runs `f` on every shard at once; the answers in the order of the shards.
+    pub async fn on_all<R: Send + 'static>(
+        &self,
+        f: impl Fn(&mut Shard, &mut ShardIo) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        on_all(&self.core, f).await
+    }
+}
+
+/// Runs `f` with the shard of this executor.
+pub fn with_shard<R>(core: &Core<Node>, f: impl FnOnce(&mut Shard, &mut ShardIo) -> R) -> R {
+    core.with(|node, io| match node {
+        Node::Shard(shard) => f(shard, io),
+        Node::Replication(_) => unreachable!("calls run on shard executors only"),
+    })
+}
+
+/// Asks one shard. `None` only when the process ends before it answers.
+pub fn ask<R: Send + 'static, F: FnOnce(&mut Shard, &mut ShardIo) -> R + Send + 'static>(
+    core: &Rc<Core<Node>>,
+    to: usize,
+    f: F,
+) -> impl Future<Output = Option<R>> + use<R, F> {
+    let answer = with_shard(core, |shard, io| {
+        let (sender, receiver) = core.tasks.oneshot::<Box<dyn Any + Send>>();
+        if to == shard.id {
+            let value: Box<dyn Any + Send> = Box::new(f(shard, io));
+            sender.send(value);
+            return receiver;
+        }
+        let from = shard.id;
+        let token = shard.questions.insert(sender);
+        let job = move |shard: &mut Shard, io: &mut ShardIo| {
+            let value: Box<dyn Any + Send> = Box::new(f(shard, io));
+            io.post(from, Message::Answer { token, value });
+        };
+        io.post(to, Message::Run(Box::new(job)));
+        receiver
+    });
+    async move { answer.await.and_then(|value| value.downcast().ok()).map(|value| *value) }
+}
+
+/// Asks every shard at once.
+pub async fn on_all<R: Send + 'static>(
+    core: &Rc<Core<Node>>,
+    f: impl Fn(&mut Shard, &mut ShardIo) -> R + Clone + Send + 'static,
+) -> Vec<R> {
+    let shards = with_shard(core, |shard, _| shard.shared.shards);
+    let questions: Vec<_> = (0..shards).map(|shard| ask(core, shard, f.clone())).collect();
+    let mut answers = Vec::with_capacity(shards);
+    for question in questions {
+        answers.extend(question.await);
+    }
+    answers
+}
+
+impl Shard {
+    /// Tells every other shard to run `f`, without waiting.
+    pub fn tell_others(&self, io: &mut ShardIo, f: impl Fn(&mut Shard, &mut ShardIo) + Clone + Send + 'static) {
+        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
+            io.post(shard, Message::Run(Box::new(f.clone())));
+        }
+    }
+
+    /// Starts a task for a command. `work` writes the reply; until then nothing else of the client runs.
+    pub(super) fn start_call<F>(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        args: &Args<'_>,
+        work: impl FnOnce(Rc<Call>) -> F + 'static,
+    ) where
+        F: Future<Output = Result<Out, Error>> + 'static,
+    {
+        let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) else {
+            return; // the executor is ending
+        };
+        client.stall.add(Stall::TASK);
+        let call = Rc::new(Call {
+            core,
+            args: args.to_owned(),
+            database: client.database,
+            proto: client.proto,
+            client_id: client.id,
+            socket: client.socket,
+        });
+        tasks.spawn(Queue::Coordinator, async move {
+            let started = clock::ticks();
+            let outcome = work(call.clone()).await;
+            call.here(|shard, _| shard.finish_call(&call, id, outcome, started));
+        });
+    }
+
+    /// The task of a command is done: its client gets the reply and goes on.
+    fn finish_call(&mut self, call: &Call, id: CommandId, outcome: Result<Out, Error>, started: u64) {
+        let nanoseconds = self.rate.nanoseconds(started, clock::ticks());
+        let result = if outcome.is_ok() { CallResult::Ok } else { CallResult::Failed };
+        self.stats.record_call(id.index(), nanoseconds, result);
+        if let Err(error) = &outcome {
+            self.stats.record_error(error.message().as_bytes());
+        }
+        self.with_connection(call.socket, |shard, connection| {
+            let client = &mut connection.client;
+            if shard.is_slow(nanoseconds) {
+                shard.note_slow(client, id, nanoseconds, &call.args());
+            }
+            if !std::mem::take(&mut client.muted) {
+                shard.ready_output(client);
+                match &outcome {
+                    Ok(out) => client.out.append(out),
+                    Err(error) => Writer::new(&mut client.out, client.proto).error(error.message()),
+                }
+            }
+            shard.touch(client);
+            shard.release(client, Stall::TASK);
+        });
+    }
+}
+
+/// Writes a reply into a buffer of its own.
+pub fn written(proto: Proto, write: impl FnOnce(&mut Writer<'_>) -> Outcome) -> Result<Out, Error> {
+    let mut out = Out::default();
+    write(&mut Writer::new(&mut out, proto))?;
+    Ok(out)
+}

@@ -1,0 +1,278 @@
+//! What one core runs: its part of the keyspace, its connections, and the way of a command through both.
+//!
+//! Guarantees
+//! - replies leave in the order of their commands; commands on one key take effect in the order one connection sent them
+//! - a command that needs all earlier ones (table flag BARRIER) starts only when they have answered
+//! - a tick never waits: what another core is not ready for stays in an outbox, and the clients that feed it are not read
+//! - memory for a client is bounded: its input by `client-query-buffer-limit`, its output by `client-output-buffer-limit`
+//!
+//! Knows the command table, the keyspace and the runtime's interface; never another core's data. What concerns several cores
+//! goes through [`fanout`].
+
+mod background;
+mod batch;
+mod client;
+mod connections;
+mod dispatch;
+pub mod fanout;
+pub mod limits;
+mod memory;
+mod reply;
+mod server;
+mod split;
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::rc::Weak;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use slab::Slab;
+
+pub use background::start_background;
+pub use batch::{Arrival, Batch, Message};
+pub use client::{Client, Connection, Stall};
+
+use crate::commands::lookup::Commands;
+use crate::config::Config;
+use crate::keyspace::{Garbage, Keyspace, Policy};
+use crate::node::Node;
+use crate::observe::latency::LatencyMonitor;
+use crate::observe::slowlog::SlowLog;
+use crate::observe::stats::{LatencyTracking, ShardStats};
+use crate::resp::Out;
+use crate::runtime::clock::{self, TickRate};
+use crate::runtime::{Core, ExecutorId, Io, SocketId, task};
+
+pub type ShardIo = Io<Message>;
+
+/// What all executors may look at: identity, and a few counters that are written rarely.
+pub struct Shared {
+    pub shards: usize,
+    pub run_id: String,
+    pub replication_id: String,
+    pub node_ids: Vec<String>,
+    pub started: Instant,
+    pub started_ms: u64,
+    /// Clients of each shard; a connection is counted where it is placed before it gets there.
+    pub clients: Vec<PaddedCount>,
+    /// Keys of each shard that eviction could take, as of its last look; kept only while `maxmemory` is set.
+    pub evictable: Vec<PaddedCount>,
+    pub next_client_id: AtomicU64,
+    pub next_slow_id: Arc<AtomicU64>,
+    /// Accepting has stopped: the process ends.
+    pub stopping: AtomicBool,
+    /// Memory in use when the node began to serve, in bytes.
+    pub startup_memory: AtomicUsize,
+    /// Unix time of the last save, which is the start of the process until there is persistence.
+    pub last_save_s: u64,
+}
+
+/// A counter with a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+pub struct PaddedCount(pub AtomicUsize);
+
+impl Shared {
+    pub fn client_count(&self) -> usize {
+        self.clients.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub until_ms: u64,
+    pub writes_only: bool,
+}
+
+/// Things that rarely are on and cost each command one branch while all are off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    pub monitors: bool,
+    pub paused: bool,
+    /// `maxmemory` is set.
+    pub memory_limit: bool,
+}
+
+impl Gates {
+    #[inline]
+    fn any(self) -> bool {
+        self.monitors | self.paused | self.memory_limit
+    }
+}
+
+pub struct Shard {
+    pub id: ExecutorId,
+    pub shared: Arc<Shared>,
+    pub core: Weak<Core<Node>>,
+    pub tasks: Option<task::Tasks>,
+    pub config: Arc<Config>,
+    pub commands: Arc<Commands>,
+    /// How each command finds its core, by id.
+    routes: Vec<dispatch::Route>,
+    pub keyspace: Keyspace,
+    pub policy: Policy,
+    pub stats: ShardStats,
+    pub slow_log: SlowLog,
+    /// From this duration on a command is looked at by the slow log and the latency monitor.
+    slow_nanoseconds: u64,
+    pub latency: LatencyMonitor,
+    pub gates: Gates,
+    /// Off while DEBUG SET-ACTIVE-EXPIRE 0 is in force.
+    pub active_expire: bool,
+    pub pause: Option<Pause>,
+    /// How many monitors each shard has.
+    pub monitors: Vec<usize>,
+    /// Changes to the data, as INFO's `rdb_changes_since_last_save`.
+    pub changes: u64,
+    pub now_ms: u64,
+    rate: TickRate,
+    /// When the command at work began, in clock ticks.
+    lap_started: u64,
+    /// This thread's memory in use at its highest since free pages were last given back.
+    memory_mark: i64,
+    connections: Vec<Option<Box<Connection>>>,
+    /// Those that have something to send, or have to be looked at, at the end of the tick.
+    to_send: Vec<SocketId>,
+    /// Those that go on with their input in the next tick.
+    resume: Vec<SocketId>,
+    /// Those that wait for room on the way to another core.
+    waiting_outbox: Vec<SocketId>,
+    waiting_pause: Vec<SocketId>,
+    outgoing: Vec<Option<Box<Batch>>>,
+    #[allow(clippy::vec_box)] // they travel boxed
+    spare_batches: Vec<Box<Batch>>,
+    spare_outs: Vec<Out>,
+    /// Who waits for a [`Message::Answer`].
+    questions: Slab<task::Sender<Box<dyn Any + Send>>>,
+    /// Dropped tables that are freed bit by bit.
+    pub garbage: VecDeque<Garbage>,
+    freeing: bool,
+    /// A command of this tick found memory above the limit.
+    wants_eviction: bool,
+    stop: bool,
+}
+
+impl Shard {
+    pub fn new(id: ExecutorId, shared: Arc<Shared>, config: Arc<Config>, commands: Arc<Commands>, seed: u64) -> Shard {
+        let slots = crate::keyspace::slot::slots_of(id, shared.shards);
+        let keyspace = Keyspace::new(slots, config.databases as usize, seed);
+        let mut shard = Shard {
+            id,
+            core: Weak::new(),
+            tasks: None,
+            keyspace,
+            policy: memory::policy(&config),
+            stats: ShardStats::new(commands.count()),
+            slow_log: SlowLog::new(
+                shared.next_slow_id.clone(),
+                config.slowlog_log_slower_than,
+                config.slowlog_max_len as usize,
+            ),
+            slow_nanoseconds: slow_nanoseconds(&config),
+            latency: LatencyMonitor::new(config.latency_monitor_threshold),
+            gates: Gates::default(),
+            active_expire: true,
+            pause: None,
+            monitors: vec![0; shared.shards],
+            changes: 0,
+            now_ms: clock::unix_ms(),
+            rate: TickRate::measure(),
+            lap_started: 0,
+            memory_mark: 0,
+            connections: Vec::new(),
+            to_send: Vec::new(),
+            resume: Vec::new(),
+            waiting_outbox: Vec::new(),
+            waiting_pause: Vec::new(),
+            outgoing: (0..shared.shards).map(|_| None).collect(),
+            spare_batches: Vec::new(),
+            spare_outs: Vec::new(),
+            questions: Slab::new(),
+            garbage: VecDeque::new(),
+            freeing: false,
+            wants_eviction: false,
+            stop: false,
+            routes: dispatch::Route::table(&commands),
+            shared,
+            config,
+            commands,
+        };
+        shard.set_gates();
+        shard.stats.set_latency_tracking(tracking(&shard.config));
+        shard
+    }
+
+    /// Takes over a changed configuration.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.policy = memory::policy(&config);
+        self.slow_log.set_slower_than_us(config.slowlog_log_slower_than);
+        self.slow_log.set_max_len(config.slowlog_max_len as usize);
+        self.slow_nanoseconds = slow_nanoseconds(&config);
+        self.latency.set_threshold_ms(config.latency_monitor_threshold);
+        self.stats.set_latency_tracking(tracking(&config));
+        self.config = config;
+        self.set_gates();
+    }
+
+    /// Derives the gates from what is on.
+    pub fn set_gates(&mut self) {
+        self.gates = Gates {
+            monitors: self.monitors.iter().any(|count| *count > 0),
+            paused: self.pause.is_some(),
+            memory_limit: self.config.maxmemory > 0,
+        };
+    }
+
+    /// The clients of this shard.
+    pub fn clients(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().flatten().map(|connection| &**connection)
+    }
+
+    fn connection(&mut self, socket: SocketId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(socket.index as usize)?.as_deref_mut()?;
+        (connection.client.socket == socket).then_some(connection)
+    }
+
+    /// Lets `f` work on a client and the shard at once. Returns `None` when the client is gone.
+    fn with_connection<R>(&mut self, socket: SocketId, f: impl FnOnce(&mut Shard, &mut Connection) -> R) -> Option<R> {
+        self.connection(socket)?;
+        let mut connection = self.connections[socket.index as usize].take()?;
+        let result = f(self, &mut connection);
+        self.connections[socket.index as usize] = Some(connection);
+        Some(result)
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now_ms
+    }
+
+    pub fn begin_tick(&mut self) {
+        self.now_ms = clock::unix_ms();
+    }
+
+    /// The executor is to end after this tick.
+    pub fn stop(&mut self) {
+        self.stop = true;
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stop
+    }
+}
+
+/// The shortest duration that the slow log or the latency monitor takes notice of.
+fn slow_nanoseconds(config: &Config) -> u64 {
+    let log = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+    let monitor = match config.latency_monitor_threshold {
+        0 => u64::MAX,
+        ms => ms.saturating_mul(1_000_000),
+    };
+    log.min(monitor)
+}
+
+fn tracking(config: &Config) -> LatencyTracking {
+    if config.latency_tracking { LatencyTracking::On } else { LatencyTracking::Off }
+}

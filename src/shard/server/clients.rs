@@ -1,0 +1,235 @@
+//! The CLIENT family. What concerns other clients asks every core.
+
+use std::rc::Rc;
+
+use crate::commands::clients::{
+    ClientFlags, ClientInfo, Events, KillRequest, ListRequest, PauseMode, PauseRequest, ReplyMode as Mode, SetInfo,
+    Switch, UnblockRequest, parse_name, write_tracking_off,
+};
+use crate::commands::lookup::CommandId;
+use crate::commands::{Error, Outcome, introspect};
+use crate::resp::{Args, Out, Writer};
+use crate::shard::client::{Client, Connection, ReplyMode};
+use crate::shard::fanout::{Call, written};
+use crate::shard::{Pause, Shard, ShardIo, Stall};
+
+impl Shard {
+    pub(super) fn client_command(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
+        match self.commands.get(id).name {
+            "list" => self.start_call(client, id, args, list),
+            "kill" => self.start_call(client, id, args, kill),
+            "pause" => self.start_call(client, id, args, pause),
+            "unpause" => self.start_call(client, id, args, unpause),
+            "unblock" => self.answer(client, id, |_, client, out| {
+                UnblockRequest::parse(args)?;
+                // No command that exists waits for a key or a replica.
+                Writer::new(out, client.proto).int(0);
+                Ok(())
+            }),
+            "info" => {
+                let fd = io.fd(client.socket).unwrap_or(-1);
+                self.answer(client, id, |shard, client, out| {
+                    let mut line = String::new();
+                    shard.describe(client, fd, 0).write_line(&mut line);
+                    Writer::new(out, client.proto).verbatim(&line);
+                    Ok(())
+                });
+            }
+            "reply" => self.client_reply(client, id, args),
+            _ => self.answer(client, id, |shard, client, out| shard.client_attribute(client, id, args, out)),
+        }
+    }
+
+    /// The subcommands that read or set something of the asking client itself.
+    fn client_attribute(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>, out: &mut Out) -> Outcome {
+        let mut writer = Writer::new(out, client.proto);
+        match self.commands.get(id).name {
+            "id" => writer.int(client.id as i64),
+            "getname" if client.name.is_empty() => writer.null(),
+            "getname" => writer.bulk_str(&client.name),
+            "setname" => {
+                client.name = parse_name(args.get(2))?;
+                writer.ok();
+            }
+            "setinfo" => {
+                match SetInfo::parse(args.get(2), args.get(3))? {
+                    SetInfo::LibName(name) => client.lib_name = name,
+                    SetInfo::LibVer(version) => client.lib_version = version,
+                }
+                writer.ok();
+            }
+            "no-evict" => {
+                client.no_evict = Switch::parse(args.get(2))? == Switch::On;
+                writer.ok();
+            }
+            "no-touch" => {
+                client.no_touch = Switch::parse(args.get(2))? == Switch::On;
+                writer.ok();
+            }
+            "getredir" => writer.int(-1),
+            "trackinginfo" => write_tracking_off(&mut writer),
+            "help" => introspect::write_help(self.commands.container(id), &mut writer),
+            _ => return Err(Error::Syntax),
+        }
+        Ok(())
+    }
+
+    fn client_reply(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) {
+        let mode = match Mode::parse(args.get(2)) {
+            Ok(mode) => mode,
+            Err(error) => return self.answer(client, id, |_, _, _| Err(error)),
+        };
+        let was_off = client.muted && client.reply_mode == ReplyMode::Off;
+        match mode {
+            Mode::On => {
+                client.reply_mode = ReplyMode::On;
+                client.muted = false;
+                self.answer(client, id, |_, client, out| {
+                    Writer::new(out, client.proto).ok();
+                    Ok(())
+                });
+            }
+            Mode::Off => client.reply_mode = ReplyMode::Off,
+            Mode::Skip if !was_off => client.reply_mode = ReplyMode::Skip,
+            Mode::Skip => {}
+        }
+    }
+
+    /// What CLIENT LIST shows of a client. `input` is the length of its unparsed input.
+    fn describe(&self, client: &Client, fd: i32, input: usize) -> ClientInfo {
+        let mut flags = ClientFlags::NONE;
+        for (on, flag) in [
+            (client.monitor, ClientFlags::MONITOR.with(ClientFlags::REPLICA)),
+            (client.unix_path.is_some(), ClientFlags::UNIX_SOCKET),
+            (client.no_evict, ClientFlags::NO_EVICT),
+            (client.no_touch, ClientFlags::NO_TOUCH),
+            (client.stall.has(Stall::PAUSE), ClientFlags::BLOCKED),
+            (client.stall.has(Stall::ENDING), ClientFlags::CLOSE_AFTER_REPLY),
+        ] {
+            if on {
+                flags = flags.with(flag);
+            }
+        }
+        let output = client.output_bytes();
+        ClientInfo {
+            id: client.id,
+            addr: client.address(),
+            laddr: client.local_address(),
+            fd,
+            name: client.name.clone(),
+            age: self.now_ms.saturating_sub(client.connected_ms) / 1000,
+            idle: self.now_ms.saturating_sub(client.active_ms) / 1000,
+            flags,
+            db: client.database,
+            subscriptions: 0,
+            pattern_subscriptions: 0,
+            shard_subscriptions: 0,
+            multi: None,
+            watch: 0,
+            query_buffer: input,
+            query_buffer_free: 0,
+            argv_memory: 0,
+            multi_memory: 0,
+            reply_buffer_size: client.out.buf.capacity(),
+            reply_buffer_peak: client.out.buf.capacity(),
+            output_buffer: output,
+            output_list: client.out.attached.len(),
+            output_memory: output,
+            total_memory: size_of::<Connection>() + input + output,
+            events: Events { read: !client.stall.any(), write: client.sending_bytes > 0 },
+            command: client.last_command.map(|id| self.commands.full_name(id).to_owned()),
+            user: client.authenticated.then(|| "default".to_owned()),
+            redirect: Some(-1),
+            proto: client.proto,
+            lib_name: client.lib_name.clone(),
+            lib_ver: client.lib_version.clone(),
+            shard: self.id,
+        }
+    }
+
+    fn describe_all(&self, io: &mut ShardIo) -> Vec<ClientInfo> {
+        self.clients()
+            .map(|Connection { input, client }| {
+                let fd = io.fd(client.socket).unwrap_or(-1);
+                self.describe(client, fd, input.bytes.len())
+            })
+            .collect()
+    }
+
+    /// Closes the clients of this core that match; how many.
+    fn kill(&mut self, io: &mut ShardIo, request: &KillRequest, asking: u64) -> u64 {
+        let matching: Vec<u64> = self
+            .describe_all(io)
+            .into_iter()
+            .filter(|client| request.matches(client, asking))
+            .map(|client| client.id)
+            .collect();
+        let sockets: Vec<_> = self
+            .clients()
+            .filter(|connection| matching.contains(&connection.client.id))
+            .map(|connection| (connection.client.id, connection.client.socket))
+            .collect();
+        for (id, socket) in sockets {
+            if id == asking {
+                // It still gets the reply to its command.
+                self.with_connection(socket, |shard, connection| shard.end(&mut connection.client));
+            } else {
+                self.close(io, socket);
+            }
+        }
+        matching.len() as u64
+    }
+
+    fn set_pause(&mut self, pause: Pause) {
+        // As in Redis, a running pause is never made shorter or weaker.
+        let pause = match self.pause {
+            Some(old) => {
+                Pause { until_ms: old.until_ms.max(pause.until_ms), writes_only: old.writes_only && pause.writes_only }
+            }
+            None => pause,
+        };
+        self.pause = Some(pause);
+        self.set_gates();
+    }
+}
+
+async fn list(call: Rc<Call>) -> Result<Out, Error> {
+    let request = ListRequest::parse(&call.args())?;
+    let clients = call.on_all(|shard, io| shard.describe_all(io)).await;
+    let text = request.render(clients.into_iter().flatten().collect());
+    written(call.proto, |out| {
+        out.verbatim(&text);
+        Ok(())
+    })
+}
+
+async fn kill(call: Rc<Call>) -> Result<Out, Error> {
+    let request = KillRequest::parse(&call.args(), |user| user == b"default")?;
+    let (wanted, asking) = (request.clone(), call.client_id);
+    let killed = call.on_all(move |shard, io| shard.kill(io, &wanted, asking)).await;
+    written(call.proto, |out| {
+        request.write_reply(out, killed.iter().sum());
+        Ok(())
+    })
+}
+
+async fn pause(call: Rc<Call>) -> Result<Out, Error> {
+    let now_ms = call.here(|shard, _| shard.now());
+    let request = PauseRequest::parse(&call.args(), now_ms as i64)?;
+    if request.until_ms > 0 {
+        let pause = Pause { until_ms: request.until_ms as u64, writes_only: request.mode == PauseMode::Write };
+        call.on_all(move |shard, _| shard.set_pause(pause)).await;
+    }
+    written(call.proto, |out| {
+        out.ok();
+        Ok(())
+    })
+}
+
+async fn unpause(call: Rc<Call>) -> Result<Out, Error> {
+    call.on_all(|shard, _| shard.unpause()).await;
+    written(call.proto, |out| {
+        out.ok();
+        Ok(())
+    })
+}

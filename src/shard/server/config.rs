@@ -1,0 +1,107 @@
+//! CONFIG GET, SET, REWRITE, RESETSTAT. A changed configuration reaches every core before the reply leaves.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::commands::Error;
+use crate::commands::lookup::CommandId;
+use crate::config::{self, Config, Origin};
+use crate::observe::logging;
+use crate::resp::Out;
+use crate::runtime::memory;
+use crate::shard::fanout::{Call, written};
+use crate::shard::{Client, Shard};
+
+pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
+    let args = call.args();
+    let name = call.here(|shard, _| shard.commands.get(id).name);
+    match name {
+        "get" => {
+            let patterns: Vec<&[u8]> = args.iter_from(2).collect();
+            let found = call.here(|shard, _| config::get(&shard.config, &patterns));
+            return written(call.proto, |out| {
+                out.map(found.len());
+                for (name, value) in &found {
+                    out.bulk_str(name);
+                    out.bulk_str(value);
+                }
+                Ok(())
+            });
+        }
+        "set" => set(&call).await?,
+        "rewrite" => {
+            let current = call.here(|shard, _| shard.config.clone());
+            config::rewrite(&current).map_err(Error::with)?;
+            info!("CONFIG REWRITE executed with success.");
+        }
+        "resetstat" => {
+            call.on_all(|shard, _| {
+                shard.stats.reset();
+                shard.keyspace.reset_stats();
+            })
+            .await;
+            memory::reset_peak();
+        }
+        _ => return super::logs::help(&call),
+    }
+    written(call.proto, |out| {
+        out.ok();
+        Ok(())
+    })
+}
+
+async fn set(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    if args.len() % 2 == 1 {
+        return Err(Error::arity("config|set"));
+    }
+    let words: Vec<&[u8]> = args.iter_from(2).collect();
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let origin = call.here(|shard, _| shard.origin_of(call.client_id));
+    // One after the other: shard 0 makes each new configuration from the one before.
+    let owned: Vec<(Vec<u8>, Vec<u8>)> = pairs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let changed = call.on(0, move |shard, _| shard.change_config(&owned, origin)).await;
+    let new = changed.ok_or(Error::text("ERR server is shutting down"))?.map_err(Error::with)?;
+    call.on_all(move |shard, _| shard.set_config(new.clone())).await;
+    Ok(())
+}
+
+impl Shard {
+    /// Whether the asking client is on this machine.
+    pub(super) fn origin_of(&self, client_id: u64) -> Origin {
+        let client = self.clients().map(|connection| &connection.client).find(|client| client.id == client_id);
+        match client {
+            Some(client) if is_local(client) => Origin::Local,
+            _ => Origin::Remote,
+        }
+    }
+
+    /// The configuration with changes made, after those that concern the whole process have taken effect. Runs on shard 0.
+    fn change_config(&mut self, pairs: &[(Vec<u8>, Vec<u8>)], origin: Origin) -> Result<Arc<Config>, String> {
+        let (new, changed) = config::set(&self.config, pairs, origin)?;
+        for change in &changed {
+            match change.directive.name {
+                "loglevel" => logging::set_level(new.loglevel),
+                "dir" => std::env::set_current_dir(&new.dir)
+                    .map_err(|error| format!("ERR CONFIG SET failed (possibly related to argument 'dir') - {error}"))?,
+                "maxmemory" if new.maxmemory > 0 && (memory::used_bytes() as u64) > new.maxmemory => warn!(
+                    "The new maxmemory value set via CONFIG SET ({}) is smaller than the current memory usage ({}). \
+                     This will result in key eviction and/or the inability to accept new write commands depending on the maxmemory-policy.",
+                    new.maxmemory,
+                    memory::used_bytes()
+                ),
+                _ => {}
+            }
+        }
+        let new = Arc::new(new);
+        // The next change starts from this one, whichever core asks for it.
+        self.set_config(new.clone());
+        Ok(new)
+    }
+}
+
+fn is_local(client: &Client) -> bool {
+    client.unix_path.is_some() || client.ends.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+}

@@ -1,0 +1,218 @@
+//! DEBUG: what tests and operators need to look behind the curtain; switched on by `enable-debug-command`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::commands::Error;
+use crate::config::{Config, Permission};
+use crate::keyspace::{Next, slot};
+use crate::observe::digest::{self, Digest, Value};
+use crate::resp::{Args, Out};
+use crate::shard::Shard;
+use crate::shard::fanout::{Call, written};
+use crate::types::numbers::{parse_f64, parse_i64};
+
+const NOT_ALLOWED: Error = Error::text(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
+
+pub async fn debug(call: Rc<Call>) -> Result<Out, Error> {
+    let allowed = call.here(|shard, _| {
+        let permission: Permission = shard.config.enable_debug_command;
+        Config::permits(permission, shard.origin_of(call.client_id))
+    });
+    if !allowed {
+        return Err(NOT_ALLOWED);
+    }
+    let args = call.args();
+    let sub = args.get(1).to_ascii_lowercase();
+    match (sub.as_slice(), args.len()) {
+        (b"help", 2) => help(&call),
+        (b"sleep", 3) => sleep(&call).await,
+        (b"object", 3) => object(&call).await,
+        (b"digest", 2) => whole_digest(&call).await,
+        (b"digest-value", 3..) => value_digests(&call).await,
+        (b"jmap", 2) => jmap(&call).await,
+        (b"set-active-expire", 3) => set_active_expire(&call).await,
+        (b"error", 3) => Err(Error::with(String::from_utf8_lossy(args.get(2)).into_owned())),
+        (b"log", 3) => {
+            tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2)));
+            ok(&call)
+        }
+        _ => Err(unknown(&args)),
+    }
+}
+
+fn unknown(args: &Args<'_>) -> Error {
+    let sub = String::from_utf8_lossy(args.get(1)).into_owned();
+    Error::with(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try DEBUG HELP."))
+}
+
+fn ok(call: &Call) -> Result<Out, Error> {
+    written(call.proto, |out| {
+        out.ok();
+        Ok(())
+    })
+}
+
+const HELP: [&str; 19] = [
+    "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "DIGEST",
+    "    A 40 hex digit signature of all data, comparable between servers.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    The signature of each value.",
+    "ERROR <string>",
+    "    Answer with this error.",
+    "JMAP",
+    "    Tables of each core: keys, segments, bytes beside the entries.",
+    "LOG <message>",
+    "    Write a line to the log.",
+    "OBJECT <key>",
+    "    How a value is stored.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Stop or resume the search for expired keys.",
+    "SLEEP <seconds>",
+    "    Stop every core for so long; decimals allowed.",
+    "HELP",
+    "    Print this help.",
+];
+
+fn help(call: &Call) -> Result<Out, Error> {
+    written(call.proto, |out| {
+        out.array(HELP.len());
+        for line in HELP {
+            out.simple(line);
+        }
+        Ok(())
+    })
+}
+
+/// The whole server stops, as Redis does: that is what the command is for.
+async fn sleep(call: &Call) -> Result<Out, Error> {
+    let args = call.args();
+    let seconds = parse_f64(args.get(2)).filter(|seconds| (0.0..1e6).contains(seconds)).ok_or(Error::NotFloat)?;
+    let pause = Duration::from_secs_f64(seconds);
+    call.on_all(move |_, _| std::thread::sleep(pause)).await;
+    ok(call)
+}
+
+async fn object(call: &Call) -> Result<Out, Error> {
+    let key = call.args().get(2).to_vec();
+    let owner = slot::shard_of(slot::slot(&key), call.shards());
+    let database = call.database;
+    let found = call.on(owner, move |shard, _| shard.describe_object(database, &key)).await;
+    let text = found.flatten().ok_or(Error::NoSuchKey)?;
+    written(call.proto, |out| {
+        out.simple(&text);
+        Ok(())
+    })
+}
+
+async fn value_digests(call: &Call) -> Result<Out, Error> {
+    let keys: Vec<Vec<u8>> = call.args().iter_from(2).map(<[u8]>::to_vec).collect();
+    let shards = call.shards();
+    let database = call.database;
+    let mut digests = Vec::new();
+    for key in keys {
+        let owner = slot::shard_of(slot::slot(&key), shards);
+        let digest = call.on(owner, move |shard, _| shard.value_digest(database, &key)).await;
+        digests.push(digest.unwrap_or_default());
+    }
+    written(call.proto, |out| {
+        out.array(digests.len());
+        for digest in &digests {
+            out.simple(&digest.hex());
+        }
+        Ok(())
+    })
+}
+
+async fn whole_digest(call: &Call) -> Result<Out, Error> {
+    let parts = call.on_all(|shard, _| shard.database_digests()).await;
+    let mut databases: BTreeMap<u32, Digest> = BTreeMap::new();
+    for (database, part) in parts.iter().flatten() {
+        databases.entry(*database).or_default().join(part);
+    }
+    written(call.proto, |out| {
+        out.simple(&digest::dataset_digest(databases).hex());
+        Ok(())
+    })
+}
+
+async fn jmap(call: &Call) -> Result<Out, Error> {
+    let lines = call.on_all(|shard, _| shard.table_map()).await;
+    written(call.proto, |out| {
+        out.verbatim(&lines.concat());
+        Ok(())
+    })
+}
+
+async fn set_active_expire(call: &Call) -> Result<Out, Error> {
+    let on = parse_i64(call.args().get(2)).ok_or(Error::NotInteger)? != 0;
+    call.on_all(move |shard, _| shard.active_expire = on).await;
+    ok(call)
+}
+
+impl Shard {
+    fn describe_object(&mut self, database: usize, key: &[u8]) -> Option<String> {
+        let meta = self.keyspace.view(database, self.now_ms, &self.policy).meta(key)?;
+        let idle_s = meta.idle_ms / 1000;
+        Some(format!(
+            "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+            meta.bytes,
+            meta.encoding,
+            meta.bytes,
+            (self.now_ms / 1000).saturating_sub(idle_s) & 0x00ff_ffff,
+        ))
+    }
+
+    fn value_digest(&mut self, database: usize, key: &[u8]) -> Digest {
+        let mut view = self.keyspace.view(database, self.now_ms, &self.policy);
+        let expires = view.expire_at_ms(key).flatten().into();
+        match view.string_to_change(key) {
+            Ok(Some(value)) => digest::value_digest(&Value::String(value), expires),
+            Ok(None) | Err(_) => Digest::default(),
+        }
+    }
+
+    /// The joined digests of this core's keys, for each database that has any.
+    fn database_digests(&self) -> Vec<(u32, Digest)> {
+        let mut digests = Vec::new();
+        for database in 0..self.keyspace.databases() {
+            let mut joined = Digest::default();
+            let mut any = false;
+            let mut cursor = 0;
+            loop {
+                let next =
+                    self.keyspace.for_each_from(database, cursor, usize::MAX, self.now_ms, |key, value, expiry| {
+                        any = true;
+                        joined.join(&digest::key_digest(key, &Value::String(value), expiry.into()));
+                    });
+                match next {
+                    Next::At(at) => cursor = at,
+                    Next::End => break,
+                }
+            }
+            if any {
+                digests.push((database as u32, joined));
+            }
+        }
+        digests
+    }
+
+    fn table_map(&self) -> String {
+        (0..self.keyspace.databases())
+            .filter(|database| self.keyspace.len(*database) > 0)
+            .map(|database| {
+                format!(
+                    "shard{}:db{database}:keys={},segments={},table_bytes={}\n",
+                    self.id,
+                    self.keyspace.len(database),
+                    self.keyspace.segments(database),
+                    self.keyspace.overhead_bytes(database)
+                )
+            })
+            .collect()
+    }
+}

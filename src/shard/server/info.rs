@@ -1,0 +1,286 @@
+//! INFO and MEMORY: one picture of the node from what every core reports.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use crate::commands::Error;
+use crate::commands::lookup::CommandId;
+use crate::config::Config;
+use crate::observe::info::{
+    self, ClientsInfo, CpuInfo, DbInfo, Listener, NodeInfo, PersistenceInfo, ReplicationInfo, Sections, ServerInfo,
+    ShardInfo, StatGauges,
+};
+use crate::observe::memory::{self as memory_report, DbOverhead, MemoryInfo, ThreadAllocations};
+use crate::observe::stats::ShardStats;
+use crate::resp::Out;
+use crate::runtime::{clock, memory};
+use crate::shard::fanout::{Call, written};
+use crate::shard::{Connection, Shard, ShardIo};
+
+/// What one core reports.
+struct Report {
+    stats: ShardStats,
+    databases: Vec<DbInfo>,
+    overhead: Vec<DbOverhead>,
+    clients: usize,
+    client_bytes: u64,
+    max_input: u64,
+    max_output: u64,
+    stale_basis_points: u64,
+    changes: u64,
+    garbage: usize,
+}
+
+pub async fn info(call: Rc<Call>) -> Result<Out, Error> {
+    let sections = Sections::parse(call.args().iter_from(1));
+    let node = gather(&call).await;
+    written(call.proto, |out| {
+        out.verbatim(&info::render(&node, &sections));
+        Ok(())
+    })
+}
+
+pub async fn memory(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
+    let name = call.here(|shard, _| shard.commands.get(id).name);
+    if name == "help" {
+        return super::logs::help(&call);
+    }
+    if name == "purge" {
+        call.on_all(|_, _| memory::release()).await;
+        return written(call.proto, |out| {
+            out.ok();
+            Ok(())
+        });
+    }
+    let figures = gather(&call).await.memory;
+    written(call.proto, |out| {
+        match name {
+            "stats" => memory_report::write_stats(out, &figures),
+            "doctor" => out.verbatim(&memory_report::doctor(&figures)),
+            "malloc-stats" => out.verbatim(&memory_report::malloc_stats(&figures, &threads())),
+            _ => return Err(Error::Syntax),
+        }
+        Ok(())
+    })
+}
+
+/// Asks every core and puts the picture together.
+async fn gather(call: &Call) -> NodeInfo {
+    let reports = call.on_all(|shard, io| shard.report(io)).await;
+    call.here(|shard, _| shard.node_info(&reports))
+}
+
+impl Shard {
+    /// Full names by dense command index.
+    pub(super) fn command_names(&self) -> Vec<String> {
+        (0..self.commands.count()).map(|id| self.commands.full_name(CommandId(id as u16)).to_owned()).collect()
+    }
+
+    fn report(&mut self, io: &mut ShardIo) -> Report {
+        let now_ms = self.now_ms;
+        let mut stats = self.stats.clone();
+        let keys = self.keyspace.stats();
+        stats.counters.keyspace_hits += keys.hits;
+        stats.counters.keyspace_misses += keys.misses;
+        stats.counters.expired_keys += keys.expired;
+        stats.counters.evicted_keys += keys.evicted;
+        stats.counters.ring_enters += io.counters.enters;
+        stats.counters.ticks += io.counters.ticks;
+        stats.counters.parks += io.counters.parks;
+        stats.counters.wakeups_sent += io.counters.wake_ups_sent;
+        stats.counters.messages_sent += io.counters.messages_sent;
+        let mut report = Report {
+            stats,
+            databases: Vec::new(),
+            overhead: Vec::new(),
+            clients: 0,
+            client_bytes: 0,
+            max_input: 0,
+            max_output: 0,
+            stale_basis_points: keys.expired_stale_basis_points,
+            changes: self.changes,
+            garbage: self.garbage.len(),
+        };
+        for db in 0..self.keyspace.databases() {
+            let stats = self.keyspace.db_stats(db, now_ms);
+            report.databases.push(DbInfo {
+                db,
+                keys: stats.keys as u64,
+                expires: stats.expires as u64,
+                avg_ttl_ms: stats.average_ttl_ms,
+            });
+            if stats.keys > 0 {
+                let table_bytes = self.keyspace.overhead_bytes(db) as u64;
+                report.overhead.push(DbOverhead { db, table_bytes, expires_bytes: 8 * stats.expires as u64 });
+            }
+        }
+        for Connection { input, client } in self.clients() {
+            let held = (input.bytes.capacity() + input.parser.held_bytes()) as u64;
+            let output = client.output_bytes() as u64;
+            report.clients += 1;
+            report.client_bytes += size_of::<Connection>() as u64 + held + output;
+            report.max_input = report.max_input.max(held);
+            report.max_output = report.max_output.max(output);
+        }
+        report
+    }
+
+    fn node_info(&self, reports: &[Report]) -> NodeInfo {
+        let mut stats = ShardStats::new(self.commands.count());
+        for report in reports {
+            stats.merge(&report.stats);
+        }
+        let total = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+        let config: &Config = &self.config;
+        NodeInfo {
+            server: self.server_info(),
+            clients: ClientsInfo {
+                connected: total(|report| report.clients as u64),
+                maxclients: config.maxclients.into(),
+                recent_max_input_buffer: reports.iter().map(|report| report.max_input).max().unwrap_or(0),
+                recent_max_output_buffer: reports.iter().map(|report| report.max_output).max().unwrap_or(0),
+                ..ClientsInfo::default()
+            },
+            memory: self.memory_info(reports),
+            persistence: PersistenceInfo {
+                changes_since_last_save: total(|report| report.changes),
+                last_save_time: self.shared.last_save_s,
+                ..PersistenceInfo::default()
+            },
+            gauges: StatGauges {
+                expired_stale_percent: total(|report| report.stale_basis_points) as f64 / 100.0 / reports.len() as f64,
+                ..StatGauges::default()
+            },
+            replication: ReplicationInfo { replid: self.shared.replication_id.clone(), ..ReplicationInfo::default() },
+            cpu: cpu_info(),
+            command_names: self.command_names(),
+            latency_percentiles: config.latency_tracking_info_percentiles.clone(),
+            databases: info::merge_databases(reports.iter().map(|report| report.databases.clone())),
+            shards: reports.iter().map(shard_info).collect(),
+            stats,
+        }
+    }
+
+    fn server_info(&self) -> ServerInfo {
+        let config: &Config = &self.config;
+        let now_us = clock::unix_us();
+        let hz = u64::from(config.hz.clamp(1, 500));
+        let mut listeners = Vec::new();
+        if config.port != 0 {
+            let bind = config.bind.iter().map(ToString::to_string).collect();
+            listeners.push(Listener { name: "tcp".into(), bind, port: Some(config.port) });
+        }
+        if !config.unixsocket.is_empty() {
+            listeners.push(Listener { name: "unix".into(), bind: vec![config.unixsocket.clone()], port: None });
+        }
+        ServerInfo {
+            basalt_version: env!("CARGO_PKG_VERSION").into(),
+            mode: self.mode(),
+            os: operating_system(),
+            monotonic_clock: if cfg!(target_arch = "x86_64") { "X86 TSC" } else { "POSIX clock_gettime" }.into(),
+            process_id: std::process::id(),
+            supervised: config.supervised.name().into(),
+            run_id: self.shared.run_id.clone(),
+            tcp_port: config.port,
+            time_us: now_us,
+            uptime_seconds: self.shared.started.elapsed().as_secs(),
+            hz,
+            configured_hz: config.hz.into(),
+            lru_clock: (now_us / 1_000_000) as u32 & 0x00ff_ffff,
+            executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+            config_file: config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            listeners,
+            ..ServerInfo::default()
+        }
+    }
+
+    fn memory_info(&self, reports: &[Report]) -> MemoryInfo {
+        let used = memory::used_bytes() as u64;
+        let rss = memory::resident_bytes().unwrap_or(0) as u64;
+        let mut databases: Vec<DbOverhead> = Vec::new();
+        for part in reports.iter().flat_map(|report| &report.overhead) {
+            match databases.iter_mut().find(|known| known.db == part.db) {
+                Some(known) => {
+                    known.table_bytes += part.table_bytes;
+                    known.expires_bytes += part.expires_bytes;
+                }
+                None => databases.push(*part),
+            }
+        }
+        databases.sort_by_key(|database| database.db);
+        MemoryInfo {
+            used,
+            rss,
+            peak: memory::peak_bytes() as u64,
+            startup: self.shared.startup_memory.load(Ordering::Relaxed) as u64,
+            allocator_allocated: used,
+            allocator_active: rss,
+            allocator_resident: rss,
+            total_system: total_system_bytes(),
+            maxmemory: self.config.maxmemory,
+            maxmemory_policy: self.config.maxmemory_policy.name(),
+            allocator: "mimalloc",
+            clients_normal: reports.iter().map(|report| report.client_bytes).sum(),
+            lazyfree_pending_objects: reports.iter().map(|report| report.garbage as u64).sum(),
+            keys: reports.iter().flat_map(|report| &report.databases).map(|database| database.keys).sum(),
+            databases,
+            clients: reports.iter().map(|report| report.clients as u64).sum(),
+            ..MemoryInfo::default()
+        }
+    }
+}
+
+fn shard_info(report: &Report) -> ShardInfo {
+    ShardInfo {
+        keys: report.databases.iter().map(|database| database.keys).sum(),
+        expires: report.databases.iter().map(|database| database.expires).sum(),
+        connections: report.clients as u64,
+        used_memory: report.overhead.iter().map(|database| database.table_bytes).sum(),
+        ops_per_second: report.stats.rates.commands.per_second(),
+        counters: report.stats.counters.clone(),
+    }
+}
+
+fn threads() -> Vec<ThreadAllocations> {
+    memory::by_thread()
+        .into_iter()
+        .enumerate()
+        .map(|(number, bytes)| ThreadAllocations { thread: format!("thread{number}"), net_bytes: bytes })
+        .collect()
+}
+
+fn operating_system() -> String {
+    // SAFETY: fills a live local; its fields are then terminated strings.
+    let name = unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&mut name);
+        name
+    };
+    let text = |field: &[libc::c_char]| {
+        let bytes: Vec<u8> = field.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    format!("{} {} {}", text(&name.sysname), text(&name.release), text(&name.machine))
+}
+
+fn total_system_bytes() -> u64 {
+    // SAFETY: plain calls; a negative answer means unknown.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0) * u64::try_from(size).unwrap_or(0)
+}
+
+fn cpu_info() -> CpuInfo {
+    let usage = |who: libc::c_int| {
+        // SAFETY: fills a live local.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &mut usage);
+            usage
+        };
+        let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+        (micros(usage.ru_stime), micros(usage.ru_utime))
+    };
+    let (sys_us, user_us) = usage(libc::RUSAGE_SELF);
+    let (children_sys_us, children_user_us) = usage(libc::RUSAGE_CHILDREN);
+    CpuInfo { sys_us, user_us, children_sys_us, children_user_us, executors_sys_us: sys_us, executors_user_us: user_us }
+}

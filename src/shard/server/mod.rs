@@ -1,0 +1,111 @@
+//! The commands that are more than a function over keys: one file for each concern.
+//!
+//! What touches only the client or this core answers at once; what concerns several cores runs as a coordinator task (`fanout`).
+
+mod clients;
+mod cluster;
+mod config;
+mod debug;
+mod info;
+mod keys;
+mod logs;
+mod monitor;
+mod session;
+mod shutdown;
+
+use super::client::Client;
+use super::{Shard, ShardIo};
+use crate::commands::lookup::CommandId;
+use crate::commands::{Outcome, Server, introspect};
+use crate::node::random_u64;
+use crate::observe::lolwut;
+use crate::observe::stats::CallResult;
+use crate::resp::{Args, Out, Writer};
+use crate::runtime::clock;
+use crate::types::glob;
+
+impl Shard {
+    pub(super) fn execute_server(
+        &mut self,
+        io: &mut ShardIo,
+        client: &mut Client,
+        id: CommandId,
+        server: Server,
+        args: &Args<'_>,
+    ) {
+        match server {
+            Server::Ping => self.answer(client, id, |_, client, out| session::ping(client, args, out)),
+            Server::Echo => self.answer(client, id, |_, client, out| {
+                Writer::new(out, client.proto).bulk(args.get(1));
+                Ok(())
+            }),
+            Server::Auth => self.answer(client, id, |shard, client, out| shard.auth(client, args, out)),
+            Server::Hello => self.answer(client, id, |shard, client, out| shard.hello(client, args, out)),
+            Server::Select => self.answer(client, id, |shard, client, out| shard.select(client, args, out)),
+            Server::Reset => self.reset_client(io, client, id),
+            Server::Quit => self.quit(client, id),
+            Server::Client => self.client_command(io, client, id, args),
+            Server::Monitor => self.start_monitor(io, client, id),
+            Server::Time => self.answer(client, id, |_, client, out| session::time(client, out)),
+            Server::LastSave => self.answer(client, id, |shard, client, out| {
+                Writer::new(out, client.proto).int(shard.shared.last_save_s as i64);
+                Ok(())
+            }),
+            Server::Lolwut => self.answer(client, id, |_, client, out| {
+                lolwut::lolwut(&mut Writer::new(out, client.proto), args, env!("CARGO_PKG_VERSION"), random_u64())
+            }),
+            Server::Command => self.answer(client, id, |shard, client, out| {
+                introspect::execute(&shard.commands, id, args, matches, &mut Writer::new(out, client.proto))
+            }),
+            Server::DbSize => self.start_call(client, id, args, keys::dbsize),
+            Server::FlushAll => self.start_call(client, id, args, keys::flush_all),
+            Server::FlushDb => self.start_call(client, id, args, keys::flush_db),
+            Server::Keys => self.start_call(client, id, args, keys::keys),
+            Server::RandomKey => self.start_call(client, id, args, keys::random_key),
+            Server::Scan => self.start_call(client, id, args, keys::scan),
+            Server::Cluster => self.start_call(client, id, args, move |call| cluster::cluster(call, id)),
+            Server::Config => self.start_call(client, id, args, move |call| config::config(call, id)),
+            Server::Debug => self.start_call(client, id, args, debug::debug),
+            Server::Info => self.start_call(client, id, args, info::info),
+            Server::Latency => self.start_call(client, id, args, move |call| logs::latency(call, id)),
+            Server::SlowLog => self.start_call(client, id, args, move |call| logs::slowlog(call, id)),
+            Server::Memory => self.start_call(client, id, args, move |call| info::memory(call, id)),
+            Server::Shutdown => self.start_call(client, id, args, shutdown::shutdown),
+        }
+    }
+
+    /// Runs a command that answers at once, and books it.
+    fn answer(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        command: impl FnOnce(&mut Shard, &mut Client, &mut Out) -> Outcome,
+    ) {
+        let started = clock::ticks();
+        let mut out = self.spare_outs.pop().unwrap_or_default();
+        let outcome = command(self, client, &mut out);
+        let result = match &outcome {
+            Ok(()) => CallResult::Ok,
+            Err(error) => {
+                out.clear();
+                Writer::new(&mut out, client.proto).error(error.message());
+                self.stats.record_error(error.message().as_bytes());
+                CallResult::Failed
+            }
+        };
+        self.stats.record_call(id.index(), self.rate.nanoseconds(started, clock::ticks()), result);
+        if client.replies.is_empty() {
+            self.ready_output(client);
+            client.out.append(&out);
+        } else {
+            client.replies.stash(|stash| stash.append(&out));
+        }
+        out.clear();
+        self.spare_outs.push(out);
+        self.touch(client);
+    }
+}
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    glob::matches(pattern, text, glob::Case::Insensitive)
+}
