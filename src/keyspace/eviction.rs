@@ -373,7 +373,7 @@ fn pick_segment(table: &Table, dice: &mut Dice, scope: Scope) -> Option<u32> {
 
 /// The buckets in scope from a random one on, around the end.
 fn sample<'a>(segment: &'a Segment, dice: &mut Dice, scope: Scope) -> impl Iterator<Item = usize> + 'a {
-    let buckets = segment.buckets();
+    let buckets = segment.len();
     let start = dice.below(buckets);
     (start..buckets).chain(0..start).filter(move |bucket| segment.get(*bucket).is_some_and(|entry| scope.takes(entry)))
 }

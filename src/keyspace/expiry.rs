@@ -89,8 +89,9 @@ impl Keyspace {
                 let expiry = segment.get(*bucket).and_then(|entry| entry.expire_at_ms());
                 expiry.is_some_and(|at_ms| is_due(at_ms, now_ms))
             };
-            let due: Vec<usize> = segment.iter_buckets().filter(due).collect();
-            for bucket in &due {
+            let due: Vec<usize> = (0..segment.len()).filter(due).collect();
+            // From the last on, since a removal moves the last entry into the gap.
+            for bucket in due.iter().rev() {
                 let entry = table.take(Place { segment: number, bucket: *bucket });
                 before(db, entry.key());
             }

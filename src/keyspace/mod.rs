@@ -8,7 +8,7 @@
 //! - overhead of 30 bytes or less a key, over key and value bytes
 //!
 //! From the outside in: [`Keyspace`] holds a `Table` for each database; a table is a `Directory` over `Segment`s; a segment is a small
-//! hash table of `Entry` pointers; an entry is one allocation. Commands see none of that but a [`KeyView`].
+//! table of `Entry` pointers; an entry is one allocation. Commands see none of that but a [`KeyView`].
 //!
 //! A keyspace is bound to the thread that made it. Knows nothing of commands, connections or replication.
 
@@ -18,7 +18,6 @@ mod entry;
 mod eviction;
 mod expiry;
 mod hash;
-mod pool;
 mod scan;
 mod segment;
 pub mod slot;

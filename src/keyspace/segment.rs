@@ -1,29 +1,34 @@
-//! A run of neighbouring positions in one small hash table: what is split, merged, scanned and sampled as a whole.
+//! A run of neighbouring positions in one small table: what is split, merged, scanned and sampled as a whole.
+//!
+//! The table is two arrays: the entries, and a byte of each one's tag. A look-up compares 16 bytes at a time with the key's, at most
+//! seven times, and then the rest of the tag in the pointer, so that it touches hardly any entry but the right one. That takes 9 bytes an
+//! entry and half a step of slack, where a hash table of 2^n buckets takes between 10 and 21.
 //!
 //! Invariants
 //! - at most [`SEGMENT_ENTRIES`] entries, except where all of them have one position and no bit is left to split by
-//! - the table's hash comes from the tag in the entry's pointer, so growing, shrinking and merging touch no entry
-//! - the table never grows by itself: `insert` makes room first, so 112 entries never take a table of 256 buckets
+//! - both arrays have the same length; `marks[i]` is the mark of `entries[i]`
+//! - growing, shrinking and merging touch no entry
 //! - `earliest_ms` is not later than the earliest expiry in here, and is `NEVER` without any
-
-use hashbrown::HashTable;
 
 use super::entry::Entry;
 use super::hash::Hasher;
-use super::pool::PoolAlloc;
 
-/// What a table of 128 buckets holds.
+/// Seven comparisons of 16.
 pub const SEGMENT_ENTRIES: usize = 112;
 /// Two neighbours that together have no more than this become one; half of the most, so that a merged segment is far from its next split.
 pub const MERGED_ENTRIES: usize = SEGMENT_ENTRIES / 2;
 /// No expiry.
 pub const NEVER: u64 = u64::MAX;
 
-type Entries = HashTable<Entry, PoolAlloc>;
+/// The arrays grow and shrink in steps of a comparison, for which the allocator has exact size classes.
+const STEP: usize = 16;
+/// Fewer than a step are kept in blocks of this many or twice as many.
+const FEW: usize = 4;
 
 #[derive(Debug)]
 pub struct Segment {
-    entries: Entries,
+    entries: Vec<Entry>,
+    marks: Vec<u8>,
     pub earliest_ms: u64,
     /// For snapshot epochs.
     pub version: u64,
@@ -35,19 +40,41 @@ pub struct Segment {
 
 impl Default for Segment {
     fn default() -> Self {
-        Self { entries: HashTable::new_in(PoolAlloc::NEW), earliest_ms: NEVER, version: 0, volatile: 0, depth: 0 }
+        Self { entries: Vec::new(), marks: Vec::new(), earliest_ms: NEVER, version: 0, volatile: 0, depth: 0 }
     }
 }
 
-/// The table looks for the bucket in the lowest bits and compares the seven highest: a tag has seven for each.
 #[inline]
-fn table_hash(tag: u16) -> u64 {
-    u64::from(tag & 0x7f) | u64::from(tag >> 7) << 57
+fn mark(tag: u16) -> u8 {
+    tag as u8
 }
 
+/// A bit for each of 16 marks that is the wanted one.
+#[cfg(target_arch = "x86_64")]
 #[inline]
-fn entry_hash(entry: &Entry) -> u64 {
-    table_hash(entry.tag())
+fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let word = |at: usize| marks[at..].first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_set_epi64x(word(8), word(0)), _mm_set1_epi8(wanted as i8))) as u32 }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
+    marks.iter().enumerate().fold(0, |bits, (index, mark)| bits | u32::from(*mark == wanted) << index)
+}
+
+/// What arrays for so many entries are made for.
+fn capacity_for(len: usize) -> usize {
+    match len {
+        0 => 0,
+        _ if len <= FEW => FEW,
+        _ if len <= 2 * FEW => 2 * FEW,
+        _ if len <= SEGMENT_ENTRIES => len.next_multiple_of(STEP),
+        // Only where no bit is left to split by.
+        _ => len.next_power_of_two(),
+    }
 }
 
 impl Segment {
@@ -64,74 +91,86 @@ impl Segment {
     /// The bucket of the key.
     #[inline]
     pub fn find(&self, tag: u16, key: &[u8]) -> Option<usize> {
-        self.entries.find_bucket_index(table_hash(tag), |entry| entry.tag() == tag && entry.key() == key)
+        self.find_by(tag, |entry| entry.key() == key)
     }
 
     /// The bucket of the first entry with that tag that the predicate accepts.
+    #[inline]
     pub fn find_by(&self, tag: u16, mut accept: impl FnMut(&Entry) -> bool) -> Option<usize> {
-        self.entries.find_bucket_index(table_hash(tag), |entry| entry.tag() == tag && accept(entry))
+        let (chunks, rest) = self.marks.as_chunks::<STEP>();
+        let mut accept_at = |bucket: usize| {
+            let entry = &self.entries[bucket];
+            entry.tag() == tag && accept(entry)
+        };
+        for (index, chunk) in chunks.iter().enumerate() {
+            let mut bits = matches(chunk, mark(tag));
+            while bits != 0 {
+                let bucket = index * STEP + bits.trailing_zeros() as usize;
+                if accept_at(bucket) {
+                    return Some(bucket);
+                }
+                bits &= bits - 1;
+            }
+        }
+        let behind = chunks.len() * STEP;
+        (0..rest.len())
+            .filter(|index| rest[*index] == mark(tag))
+            .map(|index| behind + index)
+            .find(|bucket| accept_at(*bucket))
     }
 
     #[inline]
     pub fn get(&self, bucket: usize) -> Option<&Entry> {
-        self.entries.get_bucket(bucket)
+        self.entries.get(bucket)
     }
 
     #[inline]
     pub fn get_mut(&mut self, bucket: usize) -> Option<&mut Entry> {
-        self.entries.get_bucket_mut(bucket)
-    }
-
-    #[inline]
-    pub fn buckets(&self) -> usize {
-        self.entries.num_buckets()
+        self.entries.get_mut(bucket)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    /// The buckets in use, in table order.
-    pub fn iter_buckets(&self) -> impl Iterator<Item = usize> {
-        self.entries.iter_buckets()
-    }
-
-    /// The n-th entry's bucket in table order.
-    pub fn nth_bucket(&self, n: usize) -> Option<usize> {
-        self.entries.iter_buckets().nth(n)
-    }
-
     /// Puts an entry whose key is not there. Its bucket.
     #[inline]
     pub fn insert(&mut self, entry: Entry) -> usize {
         if self.entries.len() == self.entries.capacity() {
-            self.make_room();
+            self.resize(self.entries.len() + 1);
         }
         if let Some(at_ms) = entry.expire_at_ms() {
-            self.volatile += 1;
-            self.earliest_ms = self.earliest_ms.min(at_ms);
+            self.note_expiry(at_ms);
         }
-        self.entries.insert_unique(entry_hash(&entry), entry, entry_hash).bucket_index()
+        self.push(entry);
+        self.entries.len() - 1
     }
 
-    /// Removed entries can have left markers that take room, so the present bucket count may do after a rebuild.
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        self.marks.push(mark(entry.tag()));
+        self.entries.push(entry);
+    }
+
+    /// Makes the arrays for so many entries, at least as many as there are.
     #[cold]
-    fn make_room(&mut self) {
-        let len = self.len();
-        self.rebuild(if len < SEGMENT_ENTRIES { len + 1 } else { len * 2 });
+    fn resize(&mut self, len: usize) {
+        let capacity = capacity_for(len);
+        let more = capacity - self.len();
+        self.entries.reserve_exact(more);
+        self.entries.shrink_to(capacity);
+        self.marks.reserve_exact(more);
+        self.marks.shrink_to(capacity);
     }
 
-    fn rebuild(&mut self, capacity: usize) {
-        let old = std::mem::replace(&mut self.entries, Entries::with_capacity_in(capacity, PoolAlloc::NEW));
-        for entry in old {
-            self.entries.insert_unique(entry_hash(&entry), entry, entry_hash);
-        }
-    }
-
-    /// Takes the entry of a bucket out. Other entries stay in their buckets.
+    /// Takes the entry of a bucket out. The last entry takes its bucket; the others stay where they are.
     #[inline]
     pub fn take(&mut self, bucket: usize) -> Option<Entry> {
-        let entry = self.entries.get_bucket_entry(bucket).ok()?.remove().0;
+        if bucket >= self.len() {
+            return None;
+        }
+        self.marks.swap_remove(bucket);
+        let entry = self.entries.swap_remove(bucket);
         if entry.has_expiry() {
             self.forget_expiry();
         }
@@ -159,14 +198,15 @@ impl Segment {
         self.earliest_ms = self.entries.iter().filter_map(Entry::expire_at_ms).min().unwrap_or(NEVER);
     }
 
-    /// Gives memory back when few entries are left, with a gap to the next growth.
+    /// Gives memory back when a step and a half is free, so that the next growth is some way off.
     #[inline]
     pub fn shrink(&mut self) {
-        let len = self.len();
-        if len == 0 {
-            self.entries = HashTable::new_in(PoolAlloc::NEW);
-        } else if self.buckets() > 4 && len * 8 <= self.buckets() * 7 / 8 * 3 {
-            self.rebuild(len);
+        let (len, capacity) = (self.len(), self.entries.capacity());
+        if len == 0
+            || len + STEP / 2 <= capacity_for(capacity.saturating_sub(STEP))
+            || (len <= FEW && capacity > 2 * FEW)
+        {
+            self.resize(len);
         }
     }
 
@@ -192,8 +232,8 @@ impl Segment {
             return upper;
         }
         let mut lower = Segment { version: self.version, depth: self.depth, ..Segment::default() };
-        lower.entries = Entries::with_capacity_in(self.len() - moving, PoolAlloc::NEW);
-        upper.entries = Entries::with_capacity_in(moving, PoolAlloc::NEW);
+        lower.resize(self.len() - moving);
+        upper.resize(moving);
         for (index, entry) in std::mem::take(self).entries.into_iter().enumerate() {
             let half = if upper_half >> index & 1 == 0 { &mut lower } else { &mut upper };
             half.insert(entry);
@@ -206,20 +246,18 @@ impl Segment {
     pub fn merge(&mut self, other: Segment) {
         let together = self.len() + other.len();
         if together > self.entries.capacity() {
-            self.rebuild(together);
+            self.resize(together);
         }
         self.depth -= 1;
         self.version = self.version.min(other.version);
         self.volatile += other.volatile;
         self.earliest_ms = self.earliest_ms.min(other.earliest_ms);
-        for entry in other.entries {
-            self.entries.insert_unique(entry_hash(&entry), entry, entry_hash);
-        }
+        other.entries.into_iter().for_each(|entry| self.push(entry));
     }
 
-    /// Bytes of the table, without the entries.
+    /// Bytes of the arrays, without the entries' own.
     pub fn table_bytes(&self) -> usize {
-        self.entries.allocation_size()
+        self.entries.capacity() * size_of::<Entry>() + self.marks.capacity()
     }
 }
 
@@ -233,19 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn full_churn_never_outgrows_128_buckets() {
+    fn full_churn_stays_in_place() {
         let mut segment = Segment::default();
         for n in 0..SEGMENT_ENTRIES {
             segment.insert(entry(n));
         }
         for n in 0..10_000 {
-            let bucket = segment.nth_bucket(n * 31 % segment.len()).expect("an entry");
-            segment.take(bucket);
+            segment.take(n * 31 % segment.len());
+            segment.shrink();
             segment.insert(entry(SEGMENT_ENTRIES + n));
-            assert!(segment.buckets() <= 128);
+            assert_eq!(segment.table_bytes(), SEGMENT_ENTRIES * 9);
         }
         assert_eq!(segment.len(), SEGMENT_ENTRIES);
-        assert_eq!(segment.table_bytes(), 128 * 9 + 16);
     }
 
     #[test]
@@ -253,17 +290,32 @@ mod tests {
         let mut segment = Segment::default();
         for n in 0..SEGMENT_ENTRIES {
             segment.insert(entry(n));
+            assert!(segment.table_bytes() < (segment.len() + STEP) * 9);
         }
         while segment.len() > 0 {
-            segment.take(segment.nth_bucket(0).expect("an entry"));
+            segment.take(segment.len() / 2);
             segment.shrink();
-            assert!(segment.table_bytes() <= segment.len() * 32 + 52);
+            assert!(segment.table_bytes() <= (segment.len() + STEP * 3 / 2) * 9, "{}", segment.len());
         }
         assert_eq!(segment.table_bytes(), 0);
     }
 
     #[test]
+    fn finds_each_of_any_number() {
+        let mut segment = Segment::default();
+        for n in 0..300 {
+            segment.insert(entry(n));
+            for known in 0..=n {
+                let wanted = entry(known);
+                assert_eq!(segment.find(wanted.tag(), wanted.key()), Some(known));
+            }
+            let other = entry(n + 1);
+            assert_eq!(segment.find(other.tag(), other.key()), None);
+        }
+    }
+
+    #[test]
     fn stays_small() {
-        assert_eq!(size_of::<Segment>(), 56);
+        assert_eq!(size_of::<Segment>(), 72);
     }
 }

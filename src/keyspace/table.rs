@@ -365,8 +365,7 @@ impl Table {
             Some(number) => number,
             None => self.walk_to_segment(dice)?,
         };
-        let bucket = self.segment(segment).nth_bucket(dice.below(self.segment(segment).len()))?;
-        Some(Place { segment, bucket })
+        Some(Place { segment, bucket: dice.below(self.segment(segment).len()) })
     }
 
     /// Takes segments out for dropping; the table must not be used otherwise any more.

@@ -89,7 +89,7 @@ fn grows_and_returns_to_nothing() {
         table.check(&hasher);
         assert_eq!(table.segments(), 1);
         // A chunk of segments stays while one of them is in use.
-        assert!(table.overhead_bytes() < 16 << 10, "{}", table.overhead_bytes());
+        assert!(table.overhead_bytes() < 24 << 10, "{}", table.overhead_bytes());
     }
 }
 
@@ -171,7 +171,7 @@ fn rare_expiries_are_found() {
     assert_eq!(table.find_volatile_segment(&mut Dice::new(1)), None);
 }
 
-/// Bytes a key beside key and value, and the longest insertion. `cargo test --release --lib million -- --ignored --nocapture`
+/// Bytes a key beside key and value (resident ones count in the first line only, later ones reuse memory), and the longest insertion. `cargo test --release --lib million -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement: two million keys"]
 fn million_keys() {
@@ -196,15 +196,15 @@ fn million_keys() {
             std::hint::black_box(tables[super::super::slot::shard_of(hash.slot, shards)].find(hash, key.as_bytes()));
         }
         let find_ns = start.elapsed().as_nanos() as usize / count;
-        let per_key = |bytes: usize| bytes as f64 / count as f64 - 84.0;
+        let per_key = |after: usize, before: usize| (after as f64 - before as f64) / count as f64 - 84.0;
         println!(
             "{count} keys, {shards} shards: {:.2} bytes a key over 84 ({:.2} resident), {:.2} of it tables, {} segments; \
              insert {insert_ns} ns (longest {longest} us), find {find_ns} ns",
-            per_key(memory::used_bytes() - before.0),
-            per_key(memory::resident_bytes().expect("statm") - before.1),
+            per_key(memory::used_bytes(), before.0),
+            per_key(memory::resident_bytes().expect("statm"), before.1),
             tables.iter().map(Table::overhead_bytes).sum::<usize>() as f64 / count as f64,
             tables.iter().map(Table::segments).sum::<usize>(),
         );
-        assert!(per_key(memory::used_bytes() - before.0) <= 30.0);
+        assert!(per_key(memory::used_bytes(), before.0) <= 30.0);
     }
 }
