@@ -11,7 +11,7 @@ use std::path::{self, Path};
 
 use super::directives::Config;
 use super::parse::{ConfigError, Reader};
-use super::quote::{quote, split_quoted};
+use crate::types::quote::{quote, split_quoted};
 
 /// What the command line asks for.
 #[derive(Debug)]

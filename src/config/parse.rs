@@ -10,10 +10,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::directives::Config;
-use super::glob;
-use super::quote::split_quoted;
+use super::paths;
 use super::table::{self, Directive};
 use super::values::{Kind, Reason, system_error};
+use crate::types::quote::split_quoted;
 
 /// A file that includes itself ends here, not in a full stack.
 const MAX_INCLUDE_DEPTH: usize = 16;
@@ -140,10 +140,10 @@ impl Reader {
     }
 
     fn files(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
-        if !glob::is_pattern(&path.to_string_lossy()) {
+        if !paths::is_pattern(&path.to_string_lossy()) {
             return self.one_file(path, depth);
         }
-        glob::paths(path).iter().try_for_each(|path| self.one_file(path, depth))
+        paths::existing(path).iter().try_for_each(|path| self.one_file(path, depth))
     }
 
     fn one_file(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {

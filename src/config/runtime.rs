@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::directives::{Config, Origin};
-use super::glob::{self, Case};
 use super::table::{self, Change, Directive};
 use super::values::Reason;
+use crate::types::glob::{self, Case};
 
 /// A directive whose value CONFIG SET has changed.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub fn get<P: AsRef<[u8]>>(config: &Config, patterns: &[P]) -> Vec<(String, Stri
 /// Without a glob character a pattern is a name, and a backslash only a backslash.
 fn selects(pattern: &[u8], name: &str) -> bool {
     match pattern.iter().any(|byte| b"[*?".contains(byte)) {
-        true => glob::matches(pattern, name.as_bytes(), Case::Ignored),
+        true => glob::matches(pattern, name.as_bytes(), Case::Insensitive),
         false => pattern.eq_ignore_ascii_case(name.as_bytes()),
     }
 }

@@ -5,8 +5,8 @@
 
 use super::absent;
 use super::directives::{self, Config};
-use super::quote::quote;
 use super::values::{Kind, Reason, Setting};
+use crate::types::quote::quote;
 
 /// When a directive may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

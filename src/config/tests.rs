@@ -517,7 +517,7 @@ fn rewrite_keeps_permissions_and_symbolic_links() {
 
 /// Lines that change one directive each.
 fn any_line() -> impl Strategy<Value = String> {
-    let password = "\\PC{0,12}".prop_map(|text| format!("requirepass {}", super::quote::quote(text.as_bytes())));
+    let password = "\\PC{0,12}".prop_map(|text| format!("requirepass {}", crate::types::quote::quote(text.as_bytes())));
     let fixed = prop::sample::select(vec![
         "bind 127.0.0.1 -::1",
         "bind * -::*",

@@ -10,8 +10,9 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::fields::{OutputLimit, OutputLimits, Secret};
-use super::quote::quote;
 use super::template;
+use crate::types::numbers::{parse_i64, parse_memory};
+use crate::types::quote::quote;
 
 /// Why a value was not taken, in Redis's words.
 pub type Reason = Cow<'static, str>;
@@ -229,7 +230,7 @@ fn read_flag(word: &str) -> Result<Setting, Reason> {
 }
 
 fn read_number(word: &str, min: i64, max: i64) -> Result<Setting, Reason> {
-    let number = strict_integer(word).ok_or("argument couldn't be parsed into an integer")?;
+    let number = parse_i64(word.as_bytes()).ok_or("argument couldn't be parsed into an integer")?;
     within(i128::from(number), i128::from(min), i128::from(max))
 }
 
@@ -240,39 +241,9 @@ fn within(number: i128, min: i128, max: i128) -> Result<Setting, Reason> {
     Err(format!("argument must be between {min} and {max} inclusive").into())
 }
 
-/// An integer as Redis reads it: no sign but `-`, no leading zero, no space.
-fn strict_integer(word: &str) -> Option<i64> {
-    let digits = word.strip_prefix('-').unwrap_or(word);
-    let canonical = word == "0" || (digits.starts_with(|c: char| ('1'..='9').contains(&c)));
-    canonical.then(|| word.parse().ok()).flatten()
-}
-
 fn read_bytes(word: &str, min: u64, max: u64) -> Result<Setting, Reason> {
-    let bytes = parse_bytes(word).ok_or("argument must be a memory value")?;
+    let bytes = parse_memory(word.as_bytes()).ok_or("argument must be a memory value")?;
     within(i128::from(bytes), i128::from(min), i128::from(max))
-}
-
-/// A size with an optional unit, capped at the largest one. Unlike Redis, a size without a digit is an error: it would
-/// mean 0, for `maxmemory` no limit at all.
-pub(super) fn parse_bytes(word: &str) -> Option<u64> {
-    let unit_start = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
-    let (digits, unit) = word.split_at(unit_start);
-    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    // All digits: only too large a number fails.
-    let number = digits.parse::<u64>().unwrap_or(u64::MAX);
-    Some(number.saturating_mul(factor))
 }
 
 /// A size with the largest unit that divides it, as CONFIG REWRITE writes it.
@@ -366,7 +337,7 @@ fn read_output_limits(words: &[String], current: Option<&Setting>) -> Result<Set
     for group in words.chunks_exact(4) {
         let class =
             limits.class_mut(&group[0]).ok_or("Invalid client class specified in buffer limit configuration.")?;
-        let read = (parse_bytes(&group[1]), parse_bytes(&group[2]), group[3].parse::<i32>().ok());
+        let read = (parse_memory(group[1].as_bytes()), parse_memory(group[2].as_bytes()), group[3].parse::<i32>().ok());
         let (Some(hard_bytes), Some(soft_bytes), Some(seconds @ 0..)) = read else {
             return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.".into());
         };

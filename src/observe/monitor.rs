@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::commands::Flags;
 use crate::resp::Args;
+use crate::types::quote::Quoted;
 
 /// What is shown in place of a secret argument, in MONITOR and in the slow log.
 pub const REDACTED: &[u8] = b"(redacted)";
@@ -39,30 +40,10 @@ pub fn write_line(line: &mut Vec<u8>, now_us: u64, db: usize, source: Source<'_>
     line.push(b']');
     let secrets = secrets(args);
     for i in 0..args.len() {
-        line.push(b' ');
-        write_quoted(line, if secrets.hides(i) { REDACTED } else { args.get(i) });
+        let shown = if secrets.hides(i) { REDACTED } else { args.get(i) };
+        let _ = write!(line, " {}", Quoted(shown));
     }
     line.extend_from_slice(b"\r\n");
-}
-
-/// Appends `bytes` in double quotes, with escapes for what is not printable ASCII.
-pub fn write_quoted(text: &mut Vec<u8>, bytes: &[u8]) {
-    text.push(b'"');
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'"' => text.extend_from_slice(&[b'\\', byte]),
-            b'\n' => text.extend_from_slice(b"\\n"),
-            b'\r' => text.extend_from_slice(b"\\r"),
-            b'\t' => text.extend_from_slice(b"\\t"),
-            0x07 => text.extend_from_slice(b"\\a"),
-            0x08 => text.extend_from_slice(b"\\b"),
-            b' '..=b'~' => text.push(byte),
-            _ => {
-                let _ = write!(text, "\\x{byte:02x}");
-            }
-        }
-    }
-    text.push(b'"');
 }
 
 /// The arguments of one command that must not be shown.

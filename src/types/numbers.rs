@@ -78,7 +78,8 @@ fn double_from_parts(mantissa: u64, exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1075) as u64) << 52 | (mantissa & (HIDDEN_BIT - 1)))
 }
 
-/// A number of bytes as `redis.conf` writes it: `100`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`, `b`; case ignored.
+/// A number of bytes as `redis.conf` writes it: `100`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`, `b`; case ignored. What does
+/// not fit is the largest number. Unlike Redis, a size without a digit is refused: it would mean 0, for `maxmemory` no limit at all.
 pub fn parse_memory(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = text.split_at(digits);
@@ -92,7 +93,11 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    std::str::from_utf8(number).ok()?.parse::<u64>().ok()?.checked_mul(factor)
+    if number.is_empty() {
+        return None;
+    }
+    let add = |value: u64, byte: &u8| value.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
+    Some(number.iter().fold(0, add).saturating_mul(factor))
 }
 
 #[cfg(test)]
@@ -196,8 +201,9 @@ mod tests {
             ("3g", Some(3_000_000_000)),
             ("3gB", Some(3 << 30)),
             ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("18446744073709551615k", None),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("18446744073709551615k", Some(u64::MAX)),
             ("", None),
             ("kb", None),
             ("-1", None),

@@ -6,6 +6,7 @@
 //! The rules are those of Redis's inline protocol and `redis.conf`, but for the NUL byte: Redis's lines end at one, here it
 //! is a byte like any other, so that no request is executed in part.
 
+use std::fmt::{self, Write};
 use std::ops::Range;
 
 /// A quote was not closed, or a closing quote is followed by something else than a blank.
@@ -124,29 +125,31 @@ fn hex_value(digit: u8) -> u8 {
     }
 }
 
-/// `bytes` between double quotes, everything but printable ASCII escaped; [`split_quoted`] reads it back.
-pub fn quote(bytes: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() + 2);
-    text.push('"');
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'"' => text.extend(['\\', char::from(byte)]),
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\t' => text.push_str("\\t"),
-            0x07 => text.push_str("\\a"),
-            0x08 => text.push_str("\\b"),
-            b' '..=b'~' => text.push(char::from(byte)),
-            other => {
-                let digits = [HEX[usize::from(other >> 4)], HEX[usize::from(other & 15)]];
-                text.push_str("\\x");
-                text.extend(digits.map(char::from));
+/// Shown between double quotes, everything but printable ASCII escaped; [`split_quoted`] reads it back.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for &byte in self.0 {
+            match byte {
+                b'\\' | b'"' => write!(f, "\\{}", char::from(byte))?,
+                b'\n' => f.write_str("\\n")?,
+                b'\r' => f.write_str("\\r")?,
+                b'\t' => f.write_str("\\t")?,
+                0x07 => f.write_str("\\a")?,
+                0x08 => f.write_str("\\b")?,
+                b' '..=b'~' => f.write_char(char::from(byte))?,
+                other => write!(f, "\\x{other:02x}")?,
             }
         }
+        f.write_char('"')
     }
-    text.push('"');
-    text
+}
+
+/// [`Quoted`] as a text.
+pub fn quote(bytes: &[u8]) -> String {
+    Quoted(bytes).to_string()
 }
 
 #[cfg(test)]
