@@ -8,7 +8,6 @@
 
 mod combine;
 mod field;
-mod search;
 
 pub use combine::bitop;
 pub use field::{bitfield, bitfield_ro};
@@ -20,6 +19,7 @@ use super::string::{bytes_of, len_of};
 use super::{Ctx, Error, Outcome};
 use crate::keyspace::StrRef;
 use crate::resp::Args;
+use crate::types::bits;
 use crate::types::numbers::parse_i64;
 
 const BITS_PER_BYTE: u64 = 8;
@@ -127,7 +127,7 @@ pub fn bitcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         None => Some(0..units),
         Some((start, end)) => clamp_uncrossed(start, end, units),
     };
-    let count = range.map_or(0, |range| search::count_ones(bytes, unit.bits(range)));
+    let count = range.map_or(0, |range| bits::count_ones(bytes, unit.bits(range)));
     ctx.out.int(count as i64);
     Ok(())
 }
@@ -135,8 +135,8 @@ pub fn bitcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 /// BITPOS key bit [start [end [BYTE | BIT]]]
 pub fn bitpos(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let wanted = match int(args.get(2))? {
-        0 => search::Bit::Zero,
-        1 => search::Bit::One,
+        0 => bits::Bit::Zero,
+        1 => bits::Bit::One,
         _ => return Err(Error::text("ERR The bit argument must be 1 or 0.")),
     };
     if args.len() > 6 {
@@ -148,7 +148,7 @@ pub fn bitpos(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let found = match ctx.keys.string(args.get(1))? {
         Some(value) => find_in_string(value, wanted, start, end, unit),
         // An endless row of zeroes, whatever part of it is asked for.
-        None => (wanted == search::Bit::Zero).then_some(0),
+        None => (wanted == bits::Bit::Zero).then_some(0),
     };
     ctx.out.int(found.map_or(-1, |offset| offset as i64));
     Ok(())
@@ -156,12 +156,12 @@ pub fn bitpos(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 
 /// Where the first `wanted` bit of the range is. Without an end, the zeroes behind the string belong to the range, unless it
 /// starts there.
-fn find_in_string(value: StrRef<'_>, wanted: search::Bit, start: i64, end: Option<i64>, unit: Unit) -> Option<u64> {
+fn find_in_string(value: StrRef<'_>, wanted: bits::Bit, start: i64, end: Option<i64>, unit: Unit) -> Option<u64> {
     let mut digits = itoa::Buffer::new();
     let bytes = bytes_of(value, &mut digits);
     let range = unit.bits(clamp_range(start, end.unwrap_or(-1), unit.count(bytes.len()))?);
-    let behind = Some(range.end).filter(|_| end.is_none() && wanted == search::Bit::Zero);
-    search::find(bytes, wanted, range).or(behind)
+    let behind = Some(range.end).filter(|_| end.is_none() && wanted == bits::Bit::Zero);
+    bits::find(bytes, wanted, range).or(behind)
 }
 
 #[cfg(test)]
