@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::keyspace::WrongType;
+use crate::resp::Args;
 
 /// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,14 @@ impl Error {
         Error::with(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
+    /// A subcommand with a number of arguments that its arity lets through but its syntax does not.
+    pub fn subcommand_syntax(args: &Args<'_>) -> Error {
+        let (container, subcommand) = (shown(args.get(0)).to_ascii_uppercase(), shown(args.get(1)));
+        Error::with(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
+        ))
+    }
+
     /// The reply text without its leading `-`.
     pub fn message(&self) -> &str {
         match self {
@@ -62,3 +71,13 @@ impl From<WrongType> for Error {
 
 /// What a command handler returns: its reply is written, or this error is the reply.
 pub type Outcome = Result<(), Error>;
+
+/// An argument in an error text: up to its first zero byte, as C prints it.
+pub fn shown(arg: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(c_string(arg))
+}
+
+/// `arg` as C reads it: up to its first zero byte.
+pub fn c_string(arg: &[u8]) -> &[u8] {
+    arg.split(|byte| *byte == 0).next().unwrap_or_default()
+}

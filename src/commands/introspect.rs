@@ -11,12 +11,10 @@ use super::spec::{Acl, BeginSearch, Command, FindKeys, Flags, Handler, KeyAccess
 use super::syntax::{self, Argument, Repeat};
 use super::{Error, Outcome};
 use crate::resp::{Args, Writer};
-
-/// Whether a text matches a glob pattern: (pattern, text).
-pub type Glob = fn(&[u8], &[u8]) -> bool;
+use crate::types::glob::{self, Case};
 
 /// Executes COMMAND or one of its subcommands; `id` is what [`Commands::resolve`] found for `args`.
-pub fn execute(commands: &Commands, id: CommandId, args: &Args<'_>, glob: Glob, out: &mut Writer<'_>) -> Outcome {
+pub fn execute(commands: &Commands, id: CommandId, args: &Args<'_>, out: &mut Writer<'_>) -> Outcome {
     match commands.get(id).name {
         "count" => out.int(commands.named().len() as i64),
         "docs" => docs(commands, args, out),
@@ -24,7 +22,7 @@ pub fn execute(commands: &Commands, id: CommandId, args: &Args<'_>, glob: Glob, 
         "getkeysandflags" => return get_keys(commands, args, Detail::KeysAndFlags, out),
         "help" => write_help(commands.container(id), out),
         "info" => info(commands, args, out),
-        "list" => return list(commands, args, glob, out),
+        "list" => return list(commands, args, out),
         _ => all(commands, out),
     }
     Ok(())
@@ -60,18 +58,17 @@ fn docs(commands: &Commands, args: &Args<'_>, out: &mut Writer<'_>) {
     }
 }
 
-enum Filter {
+enum Filter<'a> {
     None,
     /// There are no modules, so none of their commands.
     Module,
     /// `None`: no such category, no command in it.
     Category(Option<Acl>),
-    /// In lower case, as the names are.
-    Pattern(Vec<u8>),
+    Pattern(&'a [u8]),
 }
 
-impl Filter {
-    fn parse(args: &Args<'_>) -> Result<Filter, Error> {
+impl<'a> Filter<'a> {
+    fn parse(args: &Args<'a>) -> Result<Filter<'a>, Error> {
         if args.len() == 2 {
             return Ok(Filter::None);
         }
@@ -84,28 +81,28 @@ impl Filter {
         } else if args.is(3, "aclcat") {
             Ok(Filter::Category(Acl::by_name(value)))
         } else if args.is(3, "pattern") {
-            Ok(Filter::Pattern(value.to_ascii_lowercase()))
+            Ok(Filter::Pattern(value))
         } else {
             Err(Error::Syntax)
         }
     }
 
-    fn passes(&self, command: &Command, full_name: &str, glob: Glob) -> bool {
+    fn passes(&self, command: &Command, full_name: &str) -> bool {
         match self {
             Filter::None => true,
             Filter::Module => false,
             Filter::Category(category) => category.is_some_and(|category| command.categories().has(category)),
-            Filter::Pattern(pattern) => glob(pattern, full_name.as_bytes()),
+            Filter::Pattern(pattern) => glob::matches(pattern, full_name.as_bytes(), Case::Insensitive),
         }
     }
 }
 
-fn list(commands: &Commands, args: &Args<'_>, glob: Glob, out: &mut Writer<'_>) -> Outcome {
+fn list(commands: &Commands, args: &Args<'_>, out: &mut Writer<'_>) -> Outcome {
     let filter = Filter::parse(args)?;
     let names: Vec<&str> = commands
         .named()
         .flat_map(|id| std::iter::once(id).chain(commands.subcommands(id)))
-        .filter(|id| filter.passes(commands.get(*id), commands.full_name(*id), glob))
+        .filter(|id| filter.passes(commands.get(*id), commands.full_name(*id)))
         .map(|id| commands.full_name(id))
         .collect();
     out.array(names.len());
@@ -338,11 +335,6 @@ mod tests {
     use super::*;
     use crate::resp::{Out, OwnedArgs, Proto};
 
-    /// Stands in for the real matcher: a star at the end only.
-    fn prefix(pattern: &[u8], text: &[u8]) -> bool {
-        pattern.strip_suffix(b"*").map_or(pattern == text, |prefix| text.starts_with(prefix))
-    }
-
     /// The reply to a COMMAND, line breaks as spaces.
     fn ask_of(commands: &Commands, line: &str, proto: Proto) -> String {
         let args: OwnedArgs = line.split(' ').collect();
@@ -350,7 +342,7 @@ mod tests {
         let mut out = Out::default();
         let mut writer = Writer::new(&mut out, proto);
         let (id, _) = commands.resolve(&args).expect(line);
-        if let Err(error) = execute(commands, id, &args, prefix, &mut writer) {
+        if let Err(error) = execute(commands, id, &args, &mut writer) {
             writer.error(error.message());
         }
         assert!(out.attached.is_empty());

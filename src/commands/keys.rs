@@ -1,13 +1,14 @@
 //! Which arguments of a command are keys.
 //!
-//! Everything comes from the key specifications of the command table and nothing is allocated. Routing asks [`single_key`],
-//! then [`first_key`] or [`for_each_key`]; COMMAND GETKEYSANDFLAGS also asks what is done to each key.
+//! Everything comes from the key specifications of the command table and nothing is allocated. Routing asks [`single_key`]
+//! or [`for_each_key`]; COMMAND GETKEYSANDFLAGS also asks what is done to each key.
 //!
 //! The number of arguments must have been checked ([`Command::takes`]); a count or a range that does not fit the arguments
 //! all the same is an error, never a panic.
 
 use super::spec::{BeginSearch, Command, FindKeys, KeyAccess, KeySpec};
 use crate::resp::Args;
+use crate::types::numbers::parse_u64;
 
 /// A specification and the arguments do not go together, such as a key count that is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +31,10 @@ impl KeyRange {
 
 /// The index of the command's key, when each of its calls has exactly one, at a fixed place: the routing of most commands.
 #[inline]
-pub const fn single_key(command: &Command) -> Option<usize> {
+pub const fn single_key(command: &Command) -> Option<u8> {
     match command.keys {
-        [KeySpec { begin: BeginSearch::Index(index), find: FindKeys::Range { last: 0, .. }, .. }] => {
-            Some(*index as usize)
-        }
+        [KeySpec { begin: BeginSearch::Index(index), find: FindKeys::Range { last: 0, .. }, .. }] => Some(*index),
         _ => None,
-    }
-}
-
-/// The index of the command's first key, `None` when it has none.
-#[inline]
-pub fn first_key(command: &Command, args: &Args<'_>) -> Option<usize> {
-    match command.keys.first()? {
-        KeySpec { begin: BeginSearch::Index(index), find: FindKeys::Range { .. }, .. } => Some(*index as usize),
-        KeySpec { .. } => keys(command, args).ok()?.next().map(|(index, _)| index),
     }
 }
 
@@ -83,9 +73,8 @@ fn range_end(first: usize, last: i8, limit: u8, len: usize) -> Result<usize, Inv
 }
 
 fn key_count(index: usize, args: &Args<'_>) -> Result<usize, InvalidKeys> {
-    let text = std::str::from_utf8(args.opt(index).ok_or(InvalidKeys)?).map_err(|_| InvalidKeys)?;
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().map_err(|_| InvalidKeys) } else { Err(InvalidKeys) }
+    let count = args.opt(index).and_then(parse_u64).ok_or(InvalidKeys)?;
+    usize::try_from(count).map_err(|_| InvalidKeys)
 }
 
 /// The index behind `word`, searched from argument `from` to the end, or, when `from` is negative, from so far before the end
@@ -221,9 +210,7 @@ mod tests {
         let single = |line: &str| {
             let args = owned(line);
             let (_, command) = Commands::new().resolve(&args.args()).expect(line);
-            let single = single_key(command);
-            assert!(single.is_none() || single == first_key(command, &args.args()));
-            single
+            single_key(command)
         };
         assert_eq!(single("get k"), Some(1));
         assert_eq!(single("object freq k"), Some(2));
@@ -249,7 +236,6 @@ mod tests {
         let mut called = Vec::new();
         let args = owned(line);
         for_each_key(&command, &args.args(), |i| called.push(i))?;
-        assert_eq!(first_key(&command, &args.args()), called.first().copied());
         Ok(called)
     }
 

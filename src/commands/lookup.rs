@@ -7,6 +7,7 @@
 //!
 //! `rename-command` changes under which name a command is found, nothing else: its id and its full name stay.
 
+use super::error::{c_string, shown};
 use super::{Command, Error, table};
 use crate::resp::Args;
 
@@ -189,11 +190,6 @@ impl Commands {
 /// How much of an unknown name, and of the arguments behind it, an error repeats.
 const ERROR_TEXT_BYTES: usize = 128;
 
-/// `arg` as C prints it: up to its first zero byte.
-fn c_string(arg: &[u8]) -> &[u8] {
-    arg.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
 fn clipped(arg: &[u8], bytes: usize) -> &[u8] {
     let text = c_string(arg);
     &text[..text.len().min(bytes)]
@@ -217,7 +213,7 @@ fn unknown_command(args: &Args<'_>) -> Error {
 
 fn unknown_subcommand(args: &Args<'_>) -> Error {
     let sub = String::from_utf8_lossy(clipped(args.get(1), ERROR_TEXT_BYTES)).into_owned();
-    let container = String::from_utf8_lossy(c_string(args.get(0))).to_ascii_uppercase();
+    let container = shown(args.get(0)).to_ascii_uppercase();
     Error::with(format!("ERR unknown subcommand '{sub}'. Try {container} HELP."))
 }
 

@@ -14,7 +14,7 @@ pub mod generic;
 pub mod introspect;
 pub mod keys;
 pub mod lookup;
-mod options;
+pub mod options;
 mod spec;
 pub mod string;
 pub mod syntax;

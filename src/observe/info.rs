@@ -4,8 +4,6 @@
 //! fields for which Basalt has nothing that could ever count (forks, copy on write, active defragmentation, I/O threads) are
 //! present with the value that says so, as monitoring tools look for them. `basalt_version` and the section `shards` are our own.
 
-use std::collections::HashSet;
-
 use super::info_text;
 use super::memory::MemoryInfo;
 use super::stats::ShardStats;
@@ -210,7 +208,7 @@ pub fn merge_databases(cores: impl IntoIterator<Item = Vec<DbInfo>>) -> Vec<DbIn
 }
 
 /// A section, in INFO's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     Server,
     Clients,
@@ -270,34 +268,38 @@ impl Section {
     }
 }
 
-/// The sections one INFO asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sections(HashSet<Section>);
+/// The sections one INFO asks for, by place in [`Section::ALL`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sections([bool; Section::ALL.len()]);
 
 impl Sections {
     /// From INFO's arguments. Names in any case; names of nothing are ignored, as in Redis, whose modules may add sections.
     pub fn parse<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> Sections {
-        let mut wanted = HashSet::new();
+        let mut wanted = Sections::default();
         let mut none = true;
         for arg in args {
             none = false;
             let is = |name: &str| arg.eq_ignore_ascii_case(name.as_bytes());
             if is("all") || is("everything") {
-                wanted.extend(Section::ALL);
+                wanted.add(|_| true);
             } else if is("default") {
-                wanted.extend(Section::ALL.into_iter().filter(|section| section.in_default()));
+                wanted.add(Section::in_default);
             } else {
-                wanted.extend(Section::ALL.into_iter().filter(|section| section.names().iter().any(|name| is(name))));
+                wanted.add(|section| section.names().iter().any(|name| is(name)));
             }
         }
         if none {
-            wanted.extend(Section::ALL.into_iter().filter(|section| section.in_default()));
+            wanted.add(Section::in_default);
         }
-        Sections(wanted)
+        wanted
+    }
+
+    fn add(&mut self, chosen: impl Fn(Section) -> bool) {
+        Section::ALL.into_iter().filter(|section| chosen(*section)).for_each(|section| self.0[section as usize] = true);
     }
 
     pub fn has(&self, section: Section) -> bool {
-        self.0.contains(&section)
+        self.0[section as usize]
     }
 }
 
@@ -439,7 +441,7 @@ mod tests {
         for name in include_str!("info_fields_7.0.15.txt").lines() {
             assert!(rest.any(|our| *our == name), "{name} is missing or out of order");
         }
-        assert_eq!(ours.len(), ours.iter().collect::<HashSet<_>>().len(), "a field is there twice");
+        assert_eq!(ours.len(), ours.iter().collect::<std::collections::BTreeSet<_>>().len(), "a field is there twice");
     }
 
     #[test]

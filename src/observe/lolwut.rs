@@ -1,7 +1,7 @@
 //! LOLWUT: columns of basalt, each carrying its own load.
 
-use crate::commands::Error;
-use crate::commands::clients::parse_i64;
+use crate::commands::Outcome;
+use crate::commands::options::int;
 use crate::resp::{Args, Writer};
 
 /// Columns side by side; with their gaps they stay within 66 characters.
@@ -11,16 +11,16 @@ const GROUND: usize = 5 * COLUMNS + 1;
 
 /// LOLWUT [VERSION n] [...]: the picture is the same for every version, what else is given is ignored, as in Redis. `seed`
 /// decides the heights.
-pub fn lolwut(out: &mut Writer<'_>, args: &Args<'_>, version: &str, seed: u64) -> Result<(), Error> {
-    if args.len() >= 3 && args.is(1, "version") && parse_i64(args.get(2)).is_none() {
-        return Err(Error::NotInteger);
+pub fn lolwut(out: &mut Writer<'_>, args: &Args<'_>, seed: u64) -> Outcome {
+    if args.len() >= 3 && args.is(1, "version") {
+        int(args.get(2))?;
     }
-    out.verbatim(&picture(version, seed));
+    out.verbatim(&picture(seed));
     Ok(())
 }
 
 /// Always the same number of lines, and of characters a line up to trailing blanks.
-fn picture(version: &str, seed: u64) -> String {
+fn picture(seed: u64) -> String {
     let heights = heights(seed);
     let mut text = String::new();
     // A column is its top, a rim below it, then shaft: a column of height 1 is only these two lines.
@@ -36,7 +36,7 @@ fn picture(version: &str, seed: u64) -> String {
     }
     text.push_str(&"^".repeat(GROUND));
     text.push_str("\n\nBasalt ver. ");
-    text.push_str(version);
+    text.push_str(env!("CARGO_PKG_VERSION"));
     text.push('\n');
     text
 }
@@ -60,29 +60,30 @@ fn heights(seed: u64) -> [usize; COLUMNS] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::Error;
     use crate::resp::{Out, OwnedArgs, Proto};
 
     fn run(words: &[&str]) -> Result<String, Error> {
         let args: OwnedArgs = words.iter().collect();
         let mut out = Out::default();
-        lolwut(&mut Writer::new(&mut out, Proto::Resp3), &args.args(), "1.2.3", 7)?;
+        lolwut(&mut Writer::new(&mut out, Proto::Resp3), &args.args(), 7)?;
         Ok(String::from_utf8(out.buf).unwrap())
     }
 
     #[test]
     fn the_picture_keeps_its_size() {
         for seed in 0..500 {
-            let text = picture("1.2.3", seed);
+            let text = picture(seed);
             assert_eq!(text.lines().count(), MAX_HEIGHT + 2 + 3);
             assert!(text.lines().all(|line| line.len() <= GROUND));
-            assert!(text.ends_with("\n\nBasalt ver. 1.2.3\n"));
+            assert!(text.ends_with(concat!("\n\nBasalt ver. ", env!("CARGO_PKG_VERSION"), "\n")));
             assert_eq!(
                 text.matches("__ ").count() + text.matches("__\n").count(),
                 COLUMNS,
                 "every column has a top\n{text}"
             );
         }
-        assert_ne!(picture("", 1), picture("", 2));
+        assert_ne!(picture(1), picture(2));
     }
 
     #[test]

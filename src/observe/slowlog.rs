@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::commands::Error;
-use crate::commands::clients::parse_i64;
 use crate::observe::monitor::{self, REDACTED};
 use crate::resp::{Args, Writer};
+use crate::types::numbers::parse_i64;
 
 /// Arguments kept of a command.
 pub const MAX_ENTRY_ARGS: usize = 32;

@@ -5,7 +5,7 @@ use super::client::{Client, Connection, Input, ReplyMode, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
 use super::{Shard, ShardIo};
 use crate::commands::lookup::{CommandId, Commands};
-use crate::commands::{BeginSearch, Command, Ctx, Error, FindKeys, Flags, Handler, Outcome, keys};
+use crate::commands::{Command, Ctx, Error, Flags, Handler, Outcome, keys};
 use crate::keyspace::slot;
 use crate::observe::monitor;
 use crate::observe::slowlog::Sender;
@@ -546,16 +546,10 @@ impl Route {
     }
 
     fn of(command: &Command) -> Route {
-        match command.keys {
-            [] => Route::Keyless,
-            [spec] => match (spec.begin, spec.find) {
-                (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) => Route::One(index),
-                (
-                    BeginSearch::Index(_) | BeginSearch::Keyword(..),
-                    FindKeys::Range { .. } | FindKeys::Counted { .. },
-                ) => Route::Many,
-            },
-            _ => Route::Many,
+        match keys::single_key(command) {
+            Some(index) => Route::One(index),
+            None if command.keys.is_empty() => Route::Keyless,
+            None => Route::Many,
         }
     }
 }

@@ -12,36 +12,11 @@ pub use info::{ClientFlags, ClientInfo, ClientType, Events};
 pub use select::{KillForm, KillRequest, ListRequest};
 
 use super::Error;
+use super::error::shown;
+use super::options::int;
 use crate::observe::info::{Mode, REDIS_VERSION};
 use crate::resp::{Args, Proto, Writer};
-
-/// The strict integer of Redis's arguments: decimal, no blanks, no plus sign, no leading zeros.
-pub fn parse_i64(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let canonical = match digits {
-        [b'0'] => text.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !canonical {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// An argument inside an error text: up to a zero byte, as C prints it.
-fn shown(arg: &[u8]) -> String {
-    let end = arg.iter().position(|byte| *byte == 0).unwrap_or(arg.len());
-    String::from_utf8_lossy(&arg[..end]).into_owned()
-}
-
-/// The error for a subcommand with an argument count that its arity lets through but its syntax does not.
-fn subcommand_syntax(args: &Args<'_>) -> Error {
-    let (container, subcommand) = (shown(args.get(0)).to_ascii_uppercase(), shown(args.get(1)));
-    Error::with(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
-    ))
-}
+use crate::types::numbers::parse_i64;
 
 fn proto_number(proto: Proto) -> i64 {
     match proto {
@@ -115,7 +90,7 @@ impl PauseRequest {
             4 if args.is(3, "write") => PauseMode::Write,
             4 if args.is(3, "all") => PauseMode::All,
             4 => return Err(Error::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-            _ => return Err(subcommand_syntax(args)),
+            _ => return Err(Error::subcommand_syntax(args)),
         };
         let timeout_ms = parse_i64(args.get(2)).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
         let until_ms = match timeout_ms {
@@ -153,9 +128,9 @@ impl UnblockRequest {
             4 if args.is(3, "timeout") => UnblockReason::Timeout,
             4 if args.is(3, "error") => UnblockReason::Error,
             4 => return Err(Error::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-            _ => return Err(subcommand_syntax(args)),
+            _ => return Err(Error::subcommand_syntax(args)),
         };
-        Ok(UnblockRequest { id: parse_i64(args.get(2)).ok_or(Error::NotInteger)?, reason })
+        Ok(UnblockRequest { id: int(args.get(2))?, reason })
     }
 }
 

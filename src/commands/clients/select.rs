@@ -1,8 +1,10 @@
 //! Which clients CLIENT LIST shows and CLIENT KILL closes.
 
-use super::{ClientInfo, ClientType, parse_i64, parse_word, shown};
+use super::{ClientInfo, ClientType, parse_word};
 use crate::commands::Error;
+use crate::commands::error::shown;
 use crate::resp::{Args, Writer};
+use crate::types::numbers::parse_i64;
 
 /// What CLIENT LIST asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

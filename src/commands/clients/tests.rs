@@ -29,26 +29,6 @@ fn reply(proto: Proto, write: impl FnOnce(&mut Writer<'_>)) -> String {
 }
 
 #[test]
-fn integers_are_strict() {
-    for (text, value) in [
-        ("0", Some(0)),
-        ("-1", Some(-1)),
-        ("9223372036854775807", Some(i64::MAX)),
-        ("-9223372036854775808", Some(i64::MIN)),
-        ("9223372036854775808", None),
-        ("", None),
-        ("-", None),
-        ("-0", None),
-        ("+1", None),
-        ("01", None),
-        (" 1", None),
-        ("1x", None),
-    ] {
-        assert_eq!(parse_i64(text.as_bytes()), value, "{text:?}");
-    }
-}
-
-#[test]
 fn a_line_is_that_of_redis_with_our_field_behind() {
     let client = ClientInfo {
         fd: 7,

@@ -1,5 +1,6 @@
 //! When keys end: the EXPIRE and TTL families.
 
+use crate::commands::error::shown;
 use crate::commands::options::{TimeForm, int};
 use crate::commands::{Ctx, Error, Outcome};
 use crate::resp::Args;
@@ -66,9 +67,7 @@ impl Conditions {
 }
 
 fn unsupported(word: &[u8]) -> Error {
-    // Redis prints the word as a C string.
-    let shown = word.split(|byte| *byte == 0).next().unwrap_or_default();
-    Error::with(format!("ERR Unsupported option {}", String::from_utf8_lossy(shown)))
+    Error::with(format!("ERR Unsupported option {}", shown(word)))
 }
 
 fn set_expiry(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str) -> Outcome {

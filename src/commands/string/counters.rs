@@ -6,7 +6,6 @@ use crate::commands::{Ctx, Error, Outcome};
 use crate::keyspace::{Expiry, NewStr, StrRef};
 use crate::resp::Args;
 use crate::types::long_double::LongDouble;
-use crate::types::numbers::parse_i64;
 
 /// INCR key
 pub fn incr(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
@@ -34,8 +33,8 @@ fn add(ctx: &mut Ctx<'_>, key: &[u8], increment: i64) -> Outcome {
         None => 0,
         Some(StrRef::Int(n)) => n,
         // A number that was written bytewise (APPEND, SETRANGE).
-        Some(StrRef::Inline(bytes)) => parse_i64(bytes).ok_or(Error::NotInteger)?,
-        Some(StrRef::Shared(bytes)) => parse_i64(bytes).ok_or(Error::NotInteger)?,
+        Some(StrRef::Inline(bytes)) => int(bytes)?,
+        Some(StrRef::Shared(bytes)) => int(bytes)?,
     };
     let new = old.checked_add(increment).ok_or(Error::text("ERR increment or decrement would overflow"))?;
     ctx.keys.set_string(key, NewStr::Int(new), Expiry::Keep);

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use crate::commands::Error;
 use crate::commands::lookup::CommandId;
+use crate::commands::options::int;
 use crate::keyspace::slot;
 use crate::observe::cluster_view::{ClusterView, CoreNode};
 use crate::resp::{Args, Out};
 use crate::shard::Shard;
 use crate::shard::fanout::{Call, written};
-use crate::types::numbers::parse_i64;
 
 const NOT_ENABLED: Error = Error::text("ERR This instance has cluster support disabled");
 const INVALID_SLOT: Error = Error::text("ERR Invalid slot");
@@ -38,7 +38,7 @@ pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
         }
         "getkeysinslot" => {
             let wanted = parse_slot(&args)?;
-            let max = parse_i64(args.get(3)).ok_or(Error::NotInteger)?;
+            let max = int(args.get(3))?;
             let max = usize::try_from(max).map_err(|_| Error::text("ERR Invalid number of keys"))?;
             let owner = slot::shard_of(wanted, call.shards());
             let found = call.on(owner, move |shard, _| {
@@ -75,7 +75,7 @@ pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
 }
 
 fn parse_slot(args: &Args<'_>) -> Result<u16, Error> {
-    let slot = parse_i64(args.get(2)).ok_or(Error::NotInteger)?;
+    let slot = int(args.get(2))?;
     u16::try_from(slot).ok().filter(|slot| *slot < slot::SLOTS).ok_or(INVALID_SLOT)
 }
 

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::commands::Error;
+use crate::commands::options::int;
 use crate::config::{Config, Permission};
 use crate::keyspace::{Next, slot};
 use crate::observe::digest::{self, Digest, Value};
-use crate::resp::{Args, Out};
+use crate::resp::Out;
 use crate::shard::Shard;
 use crate::shard::fanout::{Call, written};
-use crate::types::numbers::{parse_f64, parse_i64};
+use crate::types::numbers::parse_f64;
 
 const NOT_ALLOWED: Error = Error::text(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
@@ -40,13 +41,8 @@ pub async fn debug(call: Rc<Call>) -> Result<Out, Error> {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2)));
             ok(&call)
         }
-        _ => Err(unknown(&args)),
+        _ => Err(Error::subcommand_syntax(&args)),
     }
-}
-
-fn unknown(args: &Args<'_>) -> Error {
-    let sub = String::from_utf8_lossy(args.get(1)).into_owned();
-    Error::with(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try DEBUG HELP."))
 }
 
 fn ok(call: &Call) -> Result<Out, Error> {
@@ -149,7 +145,7 @@ async fn jmap(call: &Call) -> Result<Out, Error> {
 }
 
 async fn set_active_expire(call: &Call) -> Result<Out, Error> {
-    let on = parse_i64(call.args().get(2)).ok_or(Error::NotInteger)? != 0;
+    let on = int(call.args().get(2))? != 0;
     call.on_all(move |shard, _| shard.active_expire = on).await;
     ok(call)
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::commands::Error;
+use crate::commands::options::int;
 use crate::keyspace::slot;
 use crate::keyspace::{Kind, Next, first_position, slot_at};
 use crate::node::random_u64;
@@ -12,7 +13,7 @@ use crate::resp::{Args, Out, Writer};
 use crate::shard::fanout::{Call, written};
 use crate::shard::{Shard, ShardIo};
 use crate::types::glob;
-use crate::types::numbers::{parse_i64, parse_u64};
+use crate::types::numbers::parse_u64;
 
 const SHUTTING_DOWN: Error = Error::text("ERR server is shutting down");
 
@@ -159,7 +160,7 @@ impl ScanOptions {
         while at < args.len() {
             let value = args.opt(at + 1).ok_or(Error::Syntax)?;
             if args.is(at, "count") {
-                let count = parse_i64(value).ok_or(Error::NotInteger)?;
+                let count = int(value)?;
                 options.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(Error::Syntax)?;
             } else if args.is(at, "match") {
                 options.pattern = (value != b"*").then(|| value.to_vec());

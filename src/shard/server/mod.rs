@@ -22,7 +22,6 @@ use crate::observe::lolwut;
 use crate::observe::stats::CallResult;
 use crate::resp::{Args, Out, Writer};
 use crate::runtime::clock;
-use crate::types::glob;
 
 impl Shard {
     pub(super) fn execute_server(
@@ -52,10 +51,10 @@ impl Shard {
                 Ok(())
             }),
             Server::Lolwut => self.answer(client, id, |_, client, out| {
-                lolwut::lolwut(&mut Writer::new(out, client.proto), args, env!("CARGO_PKG_VERSION"), random_u64())
+                lolwut::lolwut(&mut Writer::new(out, client.proto), args, random_u64())
             }),
             Server::Command => self.answer(client, id, |shard, client, out| {
-                introspect::execute(&shard.commands, id, args, matches, &mut Writer::new(out, client.proto))
+                introspect::execute(&shard.commands, id, args, &mut Writer::new(out, client.proto))
             }),
             Server::DbSize => self.start_call(client, id, args, keys::dbsize),
             Server::FlushAll => self.start_call(client, id, args, keys::flush_all),
@@ -104,8 +103,4 @@ impl Shard {
         self.spare_outs.push(out);
         self.touch(client);
     }
-}
-
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    glob::matches(pattern, text, glob::Case::Insensitive)
 }
