@@ -1,12 +1,16 @@
 //! What a service does with the outside: sockets, listeners, messages. Everything here only *queues*; the reactor's one
-//! `io_uring_enter` a tick carries it out.
+//! `io_uring_enter` a tick carries it out. What comes of it is read in `completion`.
+
+mod completion;
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 use slab::Slab;
+
+pub(super) use completion::Completed;
 
 use super::ExecutorId;
 use super::mailbox::{self, Mailboxes, WakeUp};
@@ -144,10 +148,7 @@ impl<M> Io<M> {
             counters: IoCounters::default(),
         };
         let event_fd = io.mailboxes.event_fd();
-        io.push(
-            opcode::PollAdd::new(types::Fd(event_fd), libc::POLLIN as u32).multi(true).build(),
-            token_data(Op::Woken, 0),
-        );
+        io.poll(event_fd, token_data(Op::Woken, 0));
         io
     }
 
@@ -156,6 +157,11 @@ impl<M> Io<M> {
         if let Err(error) = unsafe { self.ring.push(&entry.user_data(data)) } {
             self.broken.get_or_insert(error);
         }
+    }
+
+    /// Asks for a completion each time that `fd` becomes readable.
+    fn poll(&mut self, fd: RawFd, data: u64) {
+        self.push(opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build(), data);
     }
 
     /// This executor.
@@ -194,8 +200,7 @@ impl<M> Io<M> {
     /// Reports with `token` each time that `fd` becomes readable. The descriptor stays the caller's and open.
     pub fn watch(&mut self, token: u32, fd: RawFd) {
         self.watched.push((token, fd));
-        let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build();
-        self.push(entry, token_data(Op::Watch, token));
+        self.poll(fd, token_data(Op::Watch, token));
     }
 
     // Sockets
@@ -410,194 +415,4 @@ impl<M> Io<M> {
     pub(super) fn unpark(&mut self) {
         self.mailboxes.unpark();
     }
-
-    /// Takes account of a completion and says what the service is to be told; a received buffer is named by its id.
-    pub(super) fn complete(&mut self, completion: &cqueue::Entry) -> Completed {
-        let data = completion.user_data();
-        let id = SocketId { index: data as u32, generation: (data >> 32) as u32 & GENERATION_MASK };
-        let result = completion.result();
-        let flags = completion.flags();
-        match (data >> 56) as u8 {
-            op if op == Op::Receive as u8 => self.complete_receive(id, result, flags),
-            op if op == Op::Send as u8 => self.complete_send(id, result),
-            op if op == Op::ReceiveInto as u8 => self.complete_receive_into(id, result),
-            op if op == Op::Accept as u8 => self.complete_accept(id.index, result, flags),
-            op if op == Op::WakeUp as u8 => {
-                // The kernel cannot post to that ring.
-                let to = id.index as usize;
-                self.slow_wake[to] = true;
-                mailbox::signal(self.mailboxes.event_fd_of(to));
-                Completed::Nothing
-            }
-            op if op == Op::Woken as u8 => {
-                let event_fd = self.mailboxes.event_fd();
-                mailbox::drain(event_fd);
-                if !cqueue::more(flags) {
-                    let poll = opcode::PollAdd::new(types::Fd(event_fd), libc::POLLIN as u32).multi(true).build();
-                    self.push(poll, token_data(Op::Woken, 0));
-                }
-                Completed::Nothing
-            }
-            op if op == Op::Watch as u8 => {
-                if !cqueue::more(flags)
-                    && let Some((token, fd)) = self.watched.iter().find(|(token, _)| *token == id.index).copied()
-                {
-                    let poll = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build();
-                    self.push(poll, token_data(Op::Watch, token));
-                }
-                if result > 0 { Completed::Readable { token: id.index } } else { Completed::Nothing }
-            }
-            op if op == Op::Pause as u8 => {
-                if let Some(fd) = self.listener_fd(id.index) {
-                    self.accept(id.index, fd);
-                }
-                Completed::Nothing
-            }
-            _ => Completed::Nothing,
-        }
-    }
-
-    fn complete_accept(&mut self, listener: u32, result: i32, flags: u32) -> Completed {
-        self.unfinished -= !cqueue::more(flags) as usize;
-        if result >= 0 {
-            // SAFETY: the kernel has just made this descriptor for us.
-            let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            if !cqueue::more(flags)
-                && let Some(at) = self.listener_fd(listener)
-            {
-                self.accept(listener, at);
-            }
-            return Completed::Accepted { listener, fd };
-        }
-        if self.listener_fd(listener).is_none() || result == -libc::ECANCELED {
-            return Completed::Nothing;
-        }
-        // Out of descriptors or memory: accepting at once again would only spin.
-        static PAUSE: types::Timespec = types::Timespec::new().nsec(super::limits::ACCEPT_PAUSE_MS as u32 * 1_000_000);
-        self.push(opcode::Timeout::new(&raw const PAUSE).build(), token_data(Op::Pause, listener));
-        Completed::AcceptFailed { listener, error: io::Error::from_raw_os_error(-result) }
-    }
-
-    fn complete_receive(&mut self, id: SocketId, result: i32, flags: u32) -> Completed {
-        let buffer = cqueue::buffer_select(flags);
-        let Some(socket) = self.socket(id) else { return Completed::Unclaimed { buffer } };
-        let mut stopped = false;
-        if !cqueue::more(flags) {
-            stopped = matches!(socket.receiving, Receiving::Stopping);
-            socket.receiving = Receiving::Idle;
-        }
-        if socket.closing {
-            self.finish_close(id);
-            return Completed::Unclaimed { buffer };
-        }
-        match result {
-            _ if result > 0 => {
-                let Some(buffer) = buffer else { return Completed::Nothing };
-                if !cqueue::more(flags) && !stopped {
-                    self.start_receiving(id);
-                }
-                Completed::Received { socket: id, buffer, len: result as usize, stopped }
-            }
-            0 => Completed::Ended { socket: id, error: None, buffer },
-            _ if result == -libc::ENOBUFS => {
-                self.counters.receive_buffer_shortages += 1;
-                if stopped {
-                    return Completed::Stopped { socket: id };
-                }
-                self.start_receiving(id);
-                Completed::Nothing
-            }
-            _ if result == -libc::ECANCELED => Completed::Stopped { socket: id },
-            _ => Completed::Ended { socket: id, error: Some(io::Error::from_raw_os_error(-result)), buffer },
-        }
-    }
-
-    fn complete_receive_into(&mut self, id: SocketId, result: i32) -> Completed {
-        let Some(socket) = self.socket(id) else { return Completed::Nothing };
-        let Receiving::Into(mut buffer) = std::mem::replace(&mut socket.receiving, Receiving::Idle) else {
-            return Completed::Nothing;
-        };
-        if socket.closing {
-            self.finish_close(id);
-            return Completed::Nothing;
-        }
-        match result {
-            _ if result > 0 => {
-                // SAFETY: the kernel has written `result` bytes into the spare capacity.
-                unsafe { buffer.set_len(buffer.len() + result as usize) };
-                Completed::ReceivedInto { socket: id, buffer }
-            }
-            0 => Completed::Ended { socket: id, error: None, buffer: None },
-            _ => Completed::Ended { socket: id, error: Some(io::Error::from_raw_os_error(-result)), buffer: None },
-        }
-    }
-
-    fn complete_send(&mut self, id: SocketId, result: i32) -> Completed {
-        self.unfinished -= 1;
-        let Some(socket) = self.socket(id) else { return Completed::Nothing };
-        if socket.closing {
-            socket.take_send();
-            self.finish_close(id);
-            return Completed::Nothing;
-        }
-        if result < 0 {
-            socket.take_send();
-            return Completed::SendFailed { socket: id, error: io::Error::from_raw_os_error(-result) };
-        }
-        match socket.sent(result as usize) {
-            Ok((buffer, bytes)) => Completed::Sent { socket: id, buffer, bytes },
-            Err(rest) => {
-                self.unfinished += 1;
-                self.push(rest, user_data(Op::Send, id));
-                Completed::Nothing
-            }
-        }
-    }
-}
-
-/// A completion, with received bytes still named by their buffer.
-pub(super) enum Completed {
-    Nothing,
-    /// A completion of a socket that is gone; its buffer goes back.
-    Unclaimed {
-        buffer: Option<u16>,
-    },
-    Accepted {
-        listener: u32,
-        fd: OwnedFd,
-    },
-    AcceptFailed {
-        listener: u32,
-        error: io::Error,
-    },
-    Received {
-        socket: SocketId,
-        buffer: u16,
-        len: usize,
-        stopped: bool,
-    },
-    ReceivedInto {
-        socket: SocketId,
-        buffer: Vec<u8>,
-    },
-    Stopped {
-        socket: SocketId,
-    },
-    Ended {
-        socket: SocketId,
-        error: Option<io::Error>,
-        buffer: Option<u16>,
-    },
-    Sent {
-        socket: SocketId,
-        buffer: Out,
-        bytes: usize,
-    },
-    SendFailed {
-        socket: SocketId,
-        error: io::Error,
-    },
-    Readable {
-        token: u32,
-    },
 }

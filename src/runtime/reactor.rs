@@ -111,19 +111,10 @@ fn deliver_completions<S: Service>(service: &mut S, io: &mut Io<S::Message>, buf
                     service.on_event(io, Event::Stopped { socket });
                 }
             }
-            Completed::Ended { socket, error, buffer } => {
+            Completed::Event { event, buffer } => {
                 back = buffer;
-                service.on_event(io, Event::Ended { socket, error });
+                service.on_event(io, event);
             }
-            Completed::Accepted { listener, fd } => service.on_event(io, Event::Accepted { listener, fd }),
-            Completed::AcceptFailed { listener, error } => {
-                service.on_event(io, Event::AcceptFailed { listener, error });
-            }
-            Completed::ReceivedInto { socket, buffer } => service.on_event(io, Event::ReceivedInto { socket, buffer }),
-            Completed::Stopped { socket } => service.on_event(io, Event::Stopped { socket }),
-            Completed::Sent { socket, buffer, bytes } => service.on_event(io, Event::Sent { socket, buffer, bytes }),
-            Completed::SendFailed { socket, error } => service.on_event(io, Event::SendFailed { socket, error }),
-            Completed::Readable { token } => service.on_event(io, Event::Readable { token }),
         }
         if let Some(buffer) = back {
             buffers.give_back(buffer);
