@@ -219,9 +219,36 @@ fn placement(config: &Config, cpus: &[usize]) -> Vec<Option<usize>> {
     placement
 }
 
-/// The listeners of each shard.
-fn open_listeners(config: &Config, shards: usize) -> Result<Vec<Vec<(u32, OwnedFd)>>, String> {
-    let mut listeners: Vec<Vec<(u32, OwnedFd)>> = (0..shards).map(|_| Vec::new()).collect();
+/// The listeners of each shard, with their tokens.
+pub type Listeners = Vec<Vec<(u32, OwnedFd)>>;
+
+fn open_listeners(config: &Config, shards: usize) -> Result<Listeners, String> {
+    let mut listeners = open_tcp_listeners(config, shards, &[])?;
+    if !config.unixsocket.is_empty() {
+        let backlog = config.tcp_backlog as i32;
+        let fd = net::listen_unix(Path::new(&config.unixsocket), config.unixsocketperm, backlog)
+            .map_err(|error| error.to_string())?;
+        listeners[0].push((LISTENER_UNIX, fd));
+    }
+    if listeners.iter().all(Vec::is_empty) {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    Ok(listeners)
+}
+
+/// Opens the TCP listeners of a configuration that replaces `old`, beside the ones that are still open.
+pub fn reopen_tcp_listeners(new: &Config, old: &Config, shards: usize) -> Result<Listeners, String> {
+    let core_ports = (0..shards as u32).filter_map(|shard| old.core_port(shard));
+    let ports: Vec<u16> = std::iter::once(old.port).chain(core_ports).collect();
+    // Only these may be in use: by this node itself.
+    let held: Vec<SocketAddr> =
+        old.bind.iter().flat_map(|host| ports.iter().filter_map(|port| host.resolve(*port).ok())).collect();
+    open_tcp_listeners(new, shards, &held)
+}
+
+/// `held` are the addresses at which this process listens already.
+fn open_tcp_listeners(config: &Config, shards: usize, held: &[SocketAddr]) -> Result<Listeners, String> {
+    let mut listeners: Listeners = (0..shards).map(|_| Vec::new()).collect();
     let backlog = config.tcp_backlog as i32;
     let mut open = |port: u16, owners: std::ops::Range<usize>, token: u32| -> Result<usize, String> {
         let mut opened = 0;
@@ -229,7 +256,7 @@ fn open_listeners(config: &Config, shards: usize) -> Result<Vec<Vec<(u32, OwnedF
             let result = host
                 .resolve(port)
                 .map_err(|error| net::ListenError { at: format!("{host}:{port}"), error })
-                .and_then(|address| open_shared(address, backlog, owners.len()));
+                .and_then(|address| open_shared(address, backlog, owners.len(), held));
             match result {
                 Ok(fds) => {
                     opened += 1;
@@ -254,20 +281,19 @@ fn open_listeners(config: &Config, shards: usize) -> Result<Vec<Vec<(u32, OwnedF
             open(port, shard..shard + 1, LISTENER_CORE)?;
         }
     }
-    if !config.unixsocket.is_empty() {
-        let fd = net::listen_unix(Path::new(&config.unixsocket), config.unixsocketperm, backlog)
-            .map_err(|error| error.to_string())?;
-        listeners[0].push((LISTENER_UNIX, fd));
-    }
-    if listeners.iter().all(Vec::is_empty) {
-        return Err("Configured to not listen anywhere, exiting.".into());
-    }
     Ok(listeners)
 }
 
 /// `count` listeners that share one address, which nobody else may be using.
-fn open_shared(address: SocketAddr, backlog: i32, count: usize) -> Result<Vec<OwnedFd>, net::ListenError> {
-    net::check_free(address)?;
+fn open_shared(
+    address: SocketAddr,
+    backlog: i32,
+    count: usize,
+    held: &[SocketAddr],
+) -> Result<Vec<OwnedFd>, net::ListenError> {
+    if !held.contains(&address) {
+        net::check_free(address)?;
+    }
     (0..count).map(|_| net::listen_tcp(address, backlog)).collect()
 }
 

@@ -91,9 +91,9 @@ directives! {
     cluster_announce_ip: String = ("cluster-announce-ip", [], Kind::Text, "", Runtime, Threads),
 
     /// Addresses to listen on.
-    bind: Vec<BindAddress> = ("bind", [], Kind::Addresses, "* -::*", Start, Network),
+    bind: Vec<BindAddress> = ("bind", [], Kind::Addresses, "* -::*", Runtime, Network),
     /// TCP port; 0 listens on no TCP port.
-    port: u16 = ("port", [], PORT, "6379", Start, Network),
+    port: u16 = ("port", [], PORT, "6379", Runtime, Network),
     /// Path of a Unix socket to listen on as well; empty for none.
     unixsocket: String = ("unixsocket", [], Kind::Text, "", Start, Network),
     /// Permissions of the Unix socket; 0 leaves what the umask gives.

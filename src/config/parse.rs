@@ -222,7 +222,14 @@ fn without_secrets(line: &[u8]) -> String {
 fn apply(config: &mut Config, name: &str, arguments: &[String]) -> Result<(), Reason> {
     let directive = table::find(name).ok_or("Bad directive or wrong number of arguments")?;
     if directive.has_value() {
-        return directive.assign(config, arguments);
+        // What takes several words may be given as one, as in `--bind "127.0.0.1 ::1"`.
+        return match arguments {
+            [all] if directive.kind.takes_several_words() && all.contains(' ') => {
+                let words: Vec<String> = all.split(' ').map(str::to_owned).collect();
+                directive.assign(config, &words)
+            }
+            _ => directive.assign(config, arguments),
+        };
     }
     match (directive.name, arguments) {
         ("rename-command", [old, new]) => {

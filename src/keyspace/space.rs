@@ -87,6 +87,11 @@ impl Keyspace {
         DbStats { keys: table.len(), expires: table.volatile(), average_ttl_ms: table.average_ttl_ms(now_ms) }
     }
 
+    /// Keys that a policy could evict: all, or those that expire.
+    pub fn evictable(&self, only_volatile: bool) -> usize {
+        self.tables.iter().map(|table| if only_volatile { table.volatile() } else { table.len() }).sum()
+    }
+
     pub fn stats(&self) -> Stats {
         self.stats
     }

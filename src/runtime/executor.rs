@@ -135,7 +135,7 @@ pub fn start<S: Service>(
     clock::TickRate::measure();
     let mesh = mailbox::mesh::<S::Message>(cpus.len())
         .map_err(|error| StartError::Other { what: "eventfd", error: error.to_string() })?;
-    let (ready, running) = mpsc::channel();
+    let (ready, reports) = mpsc::channel();
     let mut handles = Vec::new();
     for (mailboxes, cpu) in mesh.into_iter().zip(cpus) {
         let (make, started, ready) = (make.clone(), started.clone(), ready.clone());
@@ -149,24 +149,25 @@ pub fn start<S: Service>(
         handles.push(handle);
     }
     drop(ready);
+    let mut runs = vec![false; cpus.len()];
     for _ in cpus {
-        match running.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(ring_error("io_uring", error)),
-            // The thread ended before it reported: its executor could not be made.
-            Err(_) => return Err(first_failure(handles)),
+        match reports.recv() {
+            Ok((id, Ok(()))) => runs[id] = true,
+            Ok((_, Err(error))) => return Err(ring_error("io_uring", error)),
+            // Some thread has ended without a report: its executor could not be made.
+            Err(_) => return Err(first_failure(handles, &runs)),
         }
     }
     Ok(Executors(handles))
 }
 
-fn first_failure(handles: Vec<ExecutorJoinHandle<io::Result<()>>>) -> StartError {
-    for handle in handles {
-        if let Err(error) = handle.join() {
-            return glommio_error(error);
-        }
+/// Why an executor that does not run could not be made.
+fn first_failure(handles: Vec<ExecutorJoinHandle<io::Result<()>>>, runs: &[bool]) -> StartError {
+    let silent = handles.into_iter().zip(runs).find(|(_, runs)| !**runs);
+    match silent.map(|(handle, _)| handle.join()) {
+        Some(Err(error)) => glommio_error(error),
+        _ => StartError::Other { what: "executor", error: "ended at start".into() },
     }
-    StartError::Other { what: "executor", error: "ended at start".into() }
 }
 
 fn glommio_error(error: GlommioError<()>) -> StartError {
@@ -183,23 +184,31 @@ async fn run<S: Service>(
     mailboxes: Mailboxes<S::Message>,
     make: impl Fn(ExecutorId, &mut Io<S::Message>) -> S,
     started: impl Fn(&Rc<Core<S>>),
-    ready: mpsc::Sender<io::Result<()>>,
+    ready: mpsc::Sender<(ExecutorId, io::Result<()>)>,
 ) -> io::Result<()> {
+    let id = mailboxes.id();
     let made = Ring::new().and_then(|ring| Buffers::register(&ring).map(|buffers| (ring, buffers)));
     let (ring, buffers) = match made {
         Ok(made) => made,
         Err(error) => {
             let copy = io::Error::new(error.kind(), error.to_string());
             // Nobody listens only if the starter has given up already.
-            let _ = ready.send(Err(error));
+            let _ = ready.send((id, Err(error)));
             return Err(copy);
         }
     };
-    let id = mailboxes.id();
     let mut io = Io::new(ring, mailboxes);
     let service = make(id, &mut io);
     let core = Rc::new(Core { service: RefCell::new(service), io: RefCell::new(io), tasks: Tasks::new() });
     started(&core);
-    let _ = ready.send(Ok(()));
-    reactor::run(core, buffers).await
+    let _ = ready.send((id, Ok(())));
+    // The starter waits until every sender has reported or is gone.
+    drop(ready);
+    let ended = reactor::run(core, buffers).await;
+    if let Err(error) = &ended {
+        // Half a node is worse than none, and those that still run would wait for this one's answers for ever.
+        tracing::error!("io_uring failed on executor {id}, the process ends: {error}");
+        std::process::abort();
+    }
+    ended
 }

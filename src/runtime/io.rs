@@ -3,9 +3,10 @@
 
 mod completion;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 use slab::Slab;
@@ -13,6 +14,7 @@ use slab::Slab;
 pub(super) use completion::Completed;
 
 use super::ExecutorId;
+use super::limits::RECEIVE_BUFFERS;
 use super::mailbox::{self, Mailboxes, WakeUp};
 use super::ring::{Ring, Wait};
 use super::socket::{Receiving, Socket};
@@ -55,7 +57,12 @@ pub enum Event<'a> {
         socket: SocketId,
         error: Option<io::Error>,
     },
-    /// The send is done; the buffer comes back empty.
+    /// A part of the send has left; `bytes` of them since the last such event.
+    SentPart {
+        socket: SocketId,
+        bytes: usize,
+    },
+    /// The send is done; the buffer comes back empty. `bytes` are those of its last part.
     Sent {
         socket: SocketId,
         buffer: Out,
@@ -99,8 +106,7 @@ enum Op {
 }
 
 /// How long [`Io::wind_up`] waits, at most.
-const WIND_UP_STEPS: usize = 20;
-const WIND_UP_STEP: Duration = Duration::from_millis(5);
+const WIND_UP: Duration = Duration::from_millis(100);
 
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 
@@ -112,15 +118,26 @@ fn token_data(op: Op, token: u32) -> u64 {
     user_data(op, SocketId { index: token, generation: 0 })
 }
 
+/// A listening descriptor.
+struct Listener {
+    token: u32,
+    /// `None` once it is closed; the place is kept until the kernel has let go of the accept.
+    fd: Option<OwnedFd>,
+}
+
 pub struct Io<M> {
     // Dropped before the buffers that `Reactor` holds.
     ring: Ring,
     sockets: Slab<Socket>,
     next_generation: u32,
-    listeners: Vec<(u32, OwnedFd)>,
+    listeners: Slab<Listener>,
     watched: Vec<(u32, RawFd)>,
     /// Accepts and sends that the kernel has not finished.
     unfinished: usize,
+    /// Sockets that found no receive buffer, in the order in which they get one.
+    starved: VecDeque<SocketId>,
+    /// The executor winds up: nothing more is received.
+    ending: bool,
     mailboxes: Mailboxes<M>,
     /// Executors to which a ring message failed: woken by their event descriptor from then on.
     slow_wake: Vec<bool>,
@@ -138,9 +155,11 @@ impl<M> Io<M> {
             ring,
             sockets: Slab::new(),
             next_generation: 0,
-            listeners: Vec::new(),
+            listeners: Slab::new(),
             watched: Vec::new(),
             unfinished: 0,
+            starved: VecDeque::new(),
+            ending: false,
             slow_wake: vec![false; mailboxes.count()],
             mailboxes,
             again: false,
@@ -173,28 +192,35 @@ impl<M> Io<M> {
 
     /// Starts accepting at `listener`; its connections come with `token`.
     pub fn listen(&mut self, token: u32, listener: OwnedFd) {
-        let fd = listener.as_raw_fd();
-        self.listeners.push((token, listener));
-        self.accept(token, fd);
+        let place = self.listeners.insert(Listener { token, fd: Some(listener) });
+        self.accept(place);
     }
 
-    fn accept(&mut self, token: u32, fd: RawFd) {
+    /// Arms the accept of a listener, or forgets one that was closed.
+    fn accept(&mut self, place: usize) {
+        let Some(fd) = self.listeners[place].fd.as_ref().map(AsRawFd::as_raw_fd) else {
+            self.listeners.remove(place);
+            return;
+        };
         let entry = opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
         self.unfinished += 1;
-        self.push(entry, token_data(Op::Accept, token));
+        self.push(entry, token_data(Op::Accept, place as u32));
     }
 
     /// Closes all listeners with `token`.
     pub fn stop_listening(&mut self, token: u32) {
-        let cancel = opcode::AsyncCancel::new(token_data(Op::Accept, token)).build();
-        self.push(cancel, token_data(Op::Ignore, 0));
-        for (_, fd) in self.listeners.extract_if(.., |(of, _)| *of == token).collect::<Vec<_>>() {
+        let of_token = |(_, listener): &(usize, &mut Listener)| listener.token == token;
+        let closed: Vec<(usize, OwnedFd)> = self
+            .listeners
+            .iter_mut()
+            .filter(of_token)
+            .filter_map(|(place, listener)| Some((place, listener.fd.take()?)))
+            .collect();
+        for (place, fd) in closed {
+            let cancel = opcode::AsyncCancel::new(token_data(Op::Accept, place as u32)).build();
+            self.push(cancel, token_data(Op::Ignore, 0));
             self.close_fd(fd.into_raw_fd());
         }
-    }
-
-    fn listener_fd(&self, token: u32) -> Option<RawFd> {
-        self.listeners.iter().find(|(of, _)| *of == token).map(|(_, fd)| fd.as_raw_fd())
     }
 
     /// Reports with `token` each time that `fd` becomes readable. The descriptor stays the caller's and open.
@@ -224,22 +250,44 @@ impl<M> Io<M> {
 
     /// Arms the receive, unless one is in flight.
     pub fn start_receiving(&mut self, id: SocketId) {
+        let ending = self.ending;
         let Some(socket) = self.socket(id) else { return };
-        if socket.closing || !matches!(socket.receiving, Receiving::Idle) {
+        if ending || socket.closing || !matches!(socket.receiving, Receiving::Idle) {
             return;
         }
         let entry = socket.arm();
         self.push(entry, user_data(Op::Receive, id));
     }
 
-    /// Ends the multishot receive; [`Event::Stopped`] tells when. Bytes that arrived before are still delivered.
+    /// Ends the multishot receive: at once, as [`Io::is_receiving`] then says, or [`Event::Stopped`] tells when. Bytes that arrived
+    /// before are still delivered.
     pub fn stop_receiving(&mut self, id: SocketId) {
         let Some(socket) = self.socket(id) else { return };
-        if matches!(socket.receiving, Receiving::Armed) {
-            socket.receiving = Receiving::Stopping;
-            let cancel = opcode::AsyncCancel::new(user_data(Op::Receive, id)).build();
-            self.push(cancel, token_data(Op::Ignore, 0));
+        match socket.receiving {
+            Receiving::Armed => {
+                socket.receiving = Receiving::Stopping;
+                let cancel = opcode::AsyncCancel::new(user_data(Op::Receive, id)).build();
+                self.push(cancel, token_data(Op::Ignore, 0));
+            }
+            // The kernel knows nothing of it.
+            Receiving::Starved => socket.receiving = Receiving::Idle,
+            Receiving::Idle | Receiving::Stopping | Receiving::Into(_) => {}
         }
+    }
+
+    /// Arms the receives of sockets that had found no buffer, as many as have a good chance now. All at once, most of them would only
+    /// come back: with thousands of busy connections that would be quadratic.
+    pub(super) fn feed_starved(&mut self) {
+        for _ in 0..usize::from(RECEIVE_BUFFERS / 2).min(self.starved.len()) {
+            let Some(id) = self.starved.pop_front() else { break };
+            if let Some(socket) = self.socket(id)
+                && matches!(socket.receiving, Receiving::Starved)
+            {
+                socket.receiving = Receiving::Idle;
+                self.start_receiving(id);
+            }
+        }
+        self.again |= !self.starved.is_empty();
     }
 
     /// Whether a receive is in flight.
@@ -287,8 +335,11 @@ impl<M> Io<M> {
             return;
         }
         socket.closing = true;
+        if matches!(socket.receiving, Receiving::Starved) {
+            socket.receiving = Receiving::Idle;
+        }
         let receiving = match socket.receiving {
-            Receiving::Idle | Receiving::Stopping => None,
+            Receiving::Idle | Receiving::Starved | Receiving::Stopping => None,
             Receiving::Armed => Some(Op::Receive),
             Receiving::Into(_) => Some(Op::ReceiveInto),
         };
@@ -331,6 +382,11 @@ impl<M> Io<M> {
 
     pub(super) fn take_message(&mut self, from: ExecutorId) -> Option<M> {
         self.mailboxes.take(from)
+    }
+
+    /// Whether messages wait for room in the mailbox of an executor that still runs.
+    pub(super) fn messages_held(&self) -> bool {
+        self.mailboxes.holding()
     }
 
     pub(super) fn messages_waiting(&self) -> bool {
@@ -377,17 +433,19 @@ impl<M> Io<M> {
     /// Ends an executor: what was sent last still leaves, and listeners are closed for good, so that a successor can have their ports
     /// at once. Bounded, as a peer may not read.
     pub(super) fn wind_up(&mut self) -> io::Result<()> {
-        for _ in 0..WIND_UP_STEPS {
-            self.enter(Wait::EventOr(WIND_UP_STEP))?;
-            while let Some(completion) = self.ring.next() {
-                self.complete(&completion);
-            }
-            if self.unfinished == 0 {
+        self.ending = true;
+        let deadline = Instant::now() + WIND_UP;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.unfinished == 0 || left.is_zero() {
                 // Once more for the closes that were pushed meanwhile.
                 return self.enter(Wait::No);
             }
+            self.enter(Wait::EventOr(left))?;
+            while let Some(completion) = self.ring.next() {
+                self.complete(&completion);
+            }
         }
-        Ok(())
     }
 
     pub(super) fn completions(&mut self) -> usize {

@@ -119,6 +119,11 @@ impl<M> Mailboxes<M> {
     pub fn flush(&mut self, mut wake: impl FnMut(ExecutorId, WakeUp)) {
         for to in 0..self.outboxes.len() {
             let Some(producer) = &mut self.to[to] else { continue };
+            if producer.is_abandoned() {
+                // That executor has ended.
+                self.outboxes[to].clear();
+                continue;
+            }
             let mut moved = false;
             while let Some(message) = self.outboxes[to].pop_front() {
                 if let Err(rtrb::PushError::Full(message)) = producer.push(message) {

@@ -37,7 +37,7 @@ pub mod limits {
     pub const RING_ENTRIES: u32 = 1024;
     /// Completion queue entries of one ring. The kernel keeps what overflows, at a cost.
     pub const COMPLETION_ENTRIES: u32 = 16 * 1024;
-    /// Provided receive buffers of one ring. A receive that finds none is re-armed in the next tick.
+    /// Provided receive buffers of one ring. Receives that find none are armed again in turn.
     pub const RECEIVE_BUFFERS: u16 = 256;
     /// Size of one provided receive buffer: a pipeline of some dozens of commands.
     pub const RECEIVE_BUFFER_BYTES: usize = 8 * 1024;
@@ -47,6 +47,8 @@ pub mod limits {
     pub const MESSAGES_A_TICK: usize = 256;
     /// Pieces of one gathering send (the kernel's UIO_MAXIOV).
     pub const SEND_PIECES: usize = 1024;
+    /// Bytes of one send; the rest follows when they have left, so that the service sees how a slow reader gets on.
+    pub const SEND_BYTES: usize = 256 * 1024;
     /// How long accepting pauses when the process is out of file descriptors.
     pub const ACCEPT_PAUSE_MS: u64 = 100;
 }

@@ -60,7 +60,8 @@ pub(super) async fn run<S: Service>(core: Rc<Core<S>>, mut buffers: Buffers) -> 
             deliver_messages(&mut *service, &mut io);
             service.end_tick(&mut io);
             io.flush_messages();
-            if service.stopping() {
+            // Not before the others have what was said to them, which may be that they are to stop.
+            if service.stopping() && !io.messages_held() {
                 return io.wind_up();
             }
         }
@@ -121,6 +122,7 @@ fn deliver_completions<S: Service>(service: &mut S, io: &mut Io<S::Message>, buf
         }
     }
     buffers.publish();
+    io.feed_starved();
 }
 
 fn deliver_messages<S: Service>(service: &mut S, io: &mut Io<S::Message>) {

@@ -79,10 +79,7 @@ impl Ring {
             }
             Wait::No | Wait::Event => SubmitArgs::new(),
         };
-        let (_, pending, _) = {
-            let queue = self.uring.submission();
-            (queue.capacity(), queue.len(), ())
-        };
+        let pending = self.uring.submission().len();
         const GET_EVENTS: u32 = 1;
         const EXT_ARG: u32 = 1 << 3;
         let want = !matches!(wait, Wait::No) as u32;

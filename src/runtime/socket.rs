@@ -10,7 +10,7 @@ use std::ptr;
 
 use io_uring::{opcode, squeue, types};
 
-use super::limits::SEND_PIECES;
+use super::limits::{SEND_BYTES, SEND_PIECES};
 use super::ring::BUFFER_GROUP;
 use crate::resp::Out;
 
@@ -19,6 +19,8 @@ pub enum Receiving {
     Idle,
     /// A multishot receive into provided buffers is armed.
     Armed,
+    /// It found no buffer and will be armed again when there may be one.
+    Starved,
     /// It is being cancelled; what arrives before the end is still delivered.
     Stopping,
     /// A receive into the spare capacity of this vector.
@@ -81,15 +83,14 @@ impl Socket {
         entry
     }
 
-    /// Takes account of `bytes` sent: an entry for the rest, or the finished buffer, emptied, and its length.
-    pub fn sent(&mut self, bytes: usize) -> Result<(Out, usize), squeue::Entry> {
-        let Some(sending) = &mut self.sending else { return Ok((Out::default(), 0)) };
+    /// Takes account of `bytes` sent: an entry for the rest, or the finished buffer, emptied.
+    pub fn sent(&mut self, bytes: usize) -> Result<Out, squeue::Entry> {
+        let Some(sending) = &mut self.sending else { return Ok(Out::default()) };
         sending.sent += bytes;
         if sending.sent < sending.total {
             return Err(sending.entry(self.fd));
         }
-        let total = sending.total;
-        Ok((self.take_send(), total))
+        Ok(self.take_send())
     }
 
     /// Takes back the buffer of a send that has ended.
@@ -120,11 +121,11 @@ impl Sending {
     }
 
     fn entry(&mut self, fd: RawFd) -> squeue::Entry {
-        // The kernel itself repeats a send until all is out, so a slow reader costs one completion, not many.
+        // The kernel itself repeats a send until all of it is out, so a slow reader costs few completions.
         const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         if self.out.attached.is_empty() {
             let rest = &self.out.buf[self.sent..];
-            let len = rest.len().min(i32::MAX as usize) as u32;
+            let len = rest.len().min(SEND_BYTES) as u32;
             return opcode::Send::new(types::Fd(fd), rest.as_ptr(), len).flags(FLAGS).build();
         }
         self.pieces.clear();
@@ -136,13 +137,16 @@ impl Sending {
     }
 }
 
-/// The pieces of `out` from byte `skip` on, as many as one send may have.
+/// The pieces of `out` from byte `skip` on, as many pieces and bytes as one send may have.
 fn gather(out: &Out, mut skip: usize, pieces: &mut Vec<libc::iovec>) {
+    let mut room = SEND_BYTES;
     let mut add = |slice: &[u8]| {
         if skip >= slice.len() {
             skip -= slice.len();
-        } else if pieces.len() < SEND_PIECES {
-            pieces.push(libc::iovec { iov_base: slice[skip..].as_ptr() as *mut _, iov_len: slice.len() - skip });
+        } else if pieces.len() < SEND_PIECES && room > 0 {
+            let piece = &slice[skip..slice.len().min(skip + room)];
+            room -= piece.len();
+            pieces.push(libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() });
             skip = 0;
         }
     };
@@ -194,5 +198,20 @@ mod tests {
         let mut pieces = Vec::new();
         gather(&out, 0, &mut pieces);
         assert_eq!(pieces.len(), SEND_PIECES);
+    }
+
+    #[test]
+    fn a_send_has_no_more_bytes_than_its_bound() {
+        let big = Bytes::from(vec![b'x'; SEND_BYTES]);
+        let out = Out { buf: b"headtail".to_vec(), attached: vec![(4, big.clone()), (8, big)] };
+        let mut sent = 0;
+        while sent < out.len() {
+            let mut pieces = Vec::new();
+            gather(&out, sent, &mut pieces);
+            let bytes = text(&pieces).len();
+            assert!(bytes == SEND_BYTES || sent + bytes == out.len(), "{bytes} bytes from {sent} on");
+            sent += bytes;
+        }
+        assert_eq!(sent, out.len());
     }
 }

@@ -18,6 +18,8 @@ pub struct Input {
     pub bytes: Vec<u8>,
     /// The command at the front of `bytes` is parsed already and this long.
     pub parsed: Option<usize>,
+    /// The client sends no more.
+    pub ended: bool,
 }
 
 /// A client with its input apart, so that a command can refer to the one while it changes the other.

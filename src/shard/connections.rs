@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::client::{Client, Connection, Input, Stall};
-use super::limits::{KEEP_BUFFER_BYTES, OUTBOX_BATCHES, OUTPUT_PAUSE_BYTES, SPARE_BUFFERS, STALLED_INPUT_BYTES};
+use super::limits::{
+    KEEP_BUFFER_BYTES, OUTBOX_BATCHES, OUTPUT_PAUSE_BYTES, SPARE_BUFFERS, STALLED_INPUT_BYTES, SWEEP_PARTS,
+};
 use super::{Arrival, Message, Shard, ShardIo};
 use crate::config::OutputLimit;
 use crate::node::{LISTENER_CORE, LISTENER_UNIX};
@@ -22,10 +24,12 @@ impl Shard {
     pub fn on_event(&mut self, io: &mut ShardIo, event: Event<'_>) {
         match event {
             Event::Received { socket, data } => self.on_received(io, socket, data),
+            Event::SentPart { socket, bytes } => self.on_sent_part(socket, bytes),
             Event::Sent { socket, buffer, bytes } => self.on_sent(socket, buffer, bytes),
             Event::ReceivedInto { socket, buffer } => self.on_received_into(io, socket, buffer),
             Event::Stopped { socket } => self.on_stopped(io, socket),
-            Event::Ended { socket, .. } | Event::SendFailed { socket, .. } => self.close(io, socket),
+            Event::Ended { socket, error: None } => self.on_ended(io, socket),
+            Event::Ended { socket, error: Some(_) } | Event::SendFailed { socket, .. } => self.close(io, socket),
             Event::Accepted { listener, fd } => self.on_accepted(io, listener, fd),
             Event::AcceptFailed { error, .. } => {
                 warn!("Accepting a connection failed: {error}. Raise the limit of open files if there are too many.");
@@ -95,17 +99,28 @@ impl Shard {
     fn on_received(&mut self, io: &mut ShardIo, socket: SocketId, data: &[u8]) {
         self.stats.counters.net_input_bytes += data.len() as u64;
         let now_ms = self.now_ms;
-        self.with_connection(socket, |shard, connection| {
+        self.serve(io, socket, |shard, io, connection| {
             connection.client.active_ms = now_ms;
             shard.receive(io, connection, data);
-            shard.regulate(io, connection);
         });
+    }
+
+    /// Lets `f` work on a client's input, then decides how it goes on.
+    #[inline]
+    fn serve(&mut self, io: &mut ShardIo, socket: SocketId, f: impl FnOnce(&mut Shard, &mut ShardIo, &mut Connection)) {
+        let fate = self.with_connection(socket, |shard, connection| {
+            f(shard, io, connection);
+            shard.regulate(io, connection)
+        });
+        if fate == Some(Fate::Close) {
+            self.close(io, socket);
+        }
     }
 
     /// A part of a large value came straight into its place.
     fn on_received_into(&mut self, io: &mut ShardIo, socket: SocketId, buffer: Vec<u8>) {
         let now_ms = self.now_ms;
-        self.with_connection(socket, |shard, connection| {
+        self.serve(io, socket, |shard, io, connection| {
             connection.client.active_ms = now_ms;
             if let Some(large) = connection.input.parser.large() {
                 let before = large.received();
@@ -113,30 +128,40 @@ impl Shard {
                 shard.stats.counters.net_input_bytes += (large.received() - before) as u64;
             }
             shard.receive(io, connection, &[]);
-            shard.regulate(io, connection);
         });
     }
 
     fn on_stopped(&mut self, io: &mut ShardIo, socket: SocketId) {
-        self.with_connection(socket, |shard, connection| shard.regulate(io, connection));
+        self.serve(io, socket, |_, _, _| ());
+    }
+
+    /// The client sends no more. What it has sent is still executed and answered, as it may go on to read.
+    fn on_ended(&mut self, io: &mut ShardIo, socket: SocketId) {
+        self.serve(io, socket, |_, _, connection| connection.input.ended = true);
     }
 
     /// Decides what the socket of a client is to receive next: nothing while it cannot go on, the rest of a large value
     /// straight into its place, or whatever comes.
-    fn regulate(&mut self, io: &mut ShardIo, connection: &mut Connection) {
+    fn regulate(&mut self, io: &mut ShardIo, connection: &mut Connection) -> Fate {
         let Connection { input, client } = connection;
+        if client.stall.has(Stall::ENDING) {
+            input.bytes = Vec::new();
+        }
         if input.bytes.len() + input.parser.held_bytes() > self.config.client_query_buffer_limit as usize {
             warn!("Closing client that reached max query buffer length: id={} addr={}", client.id, client.address());
             self.stats.counters.query_buffer_limit_disconnections += 1;
-            return self.end(client);
+            return Fate::Close;
+        }
+        if input.ended {
+            return self.finish_input(client);
         }
         let full = client.stall.any() && input.bytes.len() >= STALLED_INPUT_BYTES;
         let large = !client.stall.any() && input.parser.large().is_some_and(|large| !large.is_full());
-        if full || large || client.stall.has(Stall::ENDING) {
+        if full || large {
             io.stop_receiving(client.socket);
         }
-        if io.is_receiving(client.socket) || full || client.stall.has(Stall::ENDING) {
-            return;
+        if io.is_receiving(client.socket) || full {
+            return Fate::Keep;
         }
         match input.parser.large() {
             Some(large) if !client.stall.any() && !large.is_full() => {
@@ -146,14 +171,24 @@ impl Shard {
             }
             _ => io.start_receiving(client.socket),
         }
+        Fate::Keep
+    }
+
+    /// Ends a client that sends no more, once everything that it has sent is executed.
+    fn finish_input(&mut self, client: &mut Client) -> Fate {
+        if client.stall.has(Stall::PAUSE) {
+            // As Redis: who leaves before CLIENT PAUSE is over, leaves without an answer.
+            return Fate::Close;
+        }
+        if !client.stall.any() {
+            self.end(client);
+        }
+        Fate::Keep
     }
 
     /// Goes on with a client's input after a stall.
     pub(super) fn go_on(&mut self, io: &mut ShardIo, socket: SocketId) {
-        self.with_connection(socket, |shard, connection| {
-            shard.receive(io, connection, &[]);
-            shard.regulate(io, connection);
-        });
+        self.serve(io, socket, |shard, io, connection| shard.receive(io, connection, &[]));
     }
 
     /// Removes a reason for a client to wait, and lets it go on in the next tick when none is left.
@@ -184,6 +219,21 @@ impl Shard {
             && let Some(spare) = self.spare_outs.pop()
         {
             client.out = spare;
+        }
+    }
+
+    /// A part of what is being sent has left.
+    fn on_sent_part(&mut self, socket: SocketId, bytes: usize) {
+        self.stats.counters.net_output_bytes += bytes as u64;
+        let now_ms = self.now_ms;
+        let Some(connection) = self.connection(socket) else { return };
+        let client = &mut connection.client;
+        client.sending_bytes -= bytes;
+        client.active_ms = now_ms;
+        let look = client.stall.any() || client.over_soft_limit.is_some();
+        if look && !client.queued {
+            client.queued = true;
+            self.to_send.push(socket);
         }
     }
 
@@ -279,7 +329,8 @@ impl Shard {
 
     // How they end
 
-    /// Reads nothing more from the client and ends it when its replies are out.
+    /// Executes nothing more of the client and ends it when its replies are out. What it still sends is read and dropped: closing a
+    /// socket with unread bytes would take the last replies back.
     pub(super) fn end(&mut self, client: &mut Client) {
         client.stall.add(Stall::ENDING);
         self.touch(client);
@@ -306,12 +357,17 @@ impl Shard {
         }
     }
 
-    /// Closes clients that have been idle for longer than `timeout`, and lets idle ones give back memory.
+    /// Closes clients that have been idle for longer than `timeout`, and lets idle ones give back memory. Each call looks at one part of the
+    /// clients, so that thousands of them cost an idle core next to nothing.
     pub fn sweep_clients(&mut self, io: &mut ShardIo) {
+        let part = self.connections.len().div_ceil(SWEEP_PARTS);
+        let from = if self.sweep_from < self.connections.len() { self.sweep_from } else { 0 };
+        let to = (from + part).min(self.connections.len());
+        self.sweep_from = to;
         let timeout_ms = u64::from(self.config.timeout) * 1000;
         let now_ms = self.now_ms;
         let mut idle = Vec::new();
-        for connection in self.connections.iter_mut().flatten() {
+        for connection in self.connections[from..to].iter_mut().flatten() {
             let Connection { input, client } = &mut **connection;
             let silent_ms = now_ms.saturating_sub(client.active_ms);
             if timeout_ms > 0 && silent_ms > timeout_ms && !client.monitor && !client.stall.any() {

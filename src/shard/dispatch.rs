@@ -47,6 +47,9 @@ impl Shard {
     /// Takes bytes of a client and executes what they complete.
     pub(super) fn receive(&mut self, io: &mut ShardIo, connection: &mut Connection, data: &[u8]) {
         let mut data = data;
+        if connection.client.stall.has(Stall::ENDING) {
+            return;
+        }
         if let Some(large) = connection.input.parser.large()
             && !large.is_full()
         {
@@ -187,7 +190,8 @@ impl Shard {
                 if let Some(id) = known {
                     self.stats.record_rejected(id.index());
                 }
-                self.reply_error(client, &if client.authenticated { error } else { NOAUTH });
+                // As Redis, which asks for a password only before a command that it knows.
+                self.reply_error(client, &error);
                 return Step::Done;
             }
         };

@@ -26,8 +26,14 @@ pub const KEEP_BUFFER_BYTES: usize = 64 * 1024;
 /// How many output buffers and batches are kept for reuse.
 pub const SPARE_BUFFERS: usize = 128;
 
+/// Sweeps that together look at every client once: ten, as many as there are in a second.
+pub const SWEEP_PARTS: usize = 10;
+
 /// Entries freed in one go of lazy freeing.
 pub const FREE_A_TURN: usize = 1024;
 
-/// Evictions for one write before it is let through or refused.
+/// How old the other cores' view of a core's evictable keys may be while memory is within the limit.
+pub const EVICTABLE_TOLD_MS: u64 = 10;
+
+/// Evictions for one command, or in one turn of background eviction, on a core that holds its even share of the keys.
 pub const EVICTIONS_A_COMMAND: usize = 128;

@@ -1,15 +1,21 @@
 //! `maxmemory`: one budget for the node, kept by all cores.
 //!
-//! Before each write a core compares the process's exact memory use with the limit. Above it, the core evicts from its own part; when another
+//! Before each command a core compares the process's exact memory use with the limit. Above it, the core evicts from its own part; when another
 //! part is the fuller one, that core is asked to do its share too, so a skewed key space is not evicted early.
 
-use super::limits::EVICTIONS_A_COMMAND;
-use super::{Shard, ShardIo};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use super::fanout::with_shard;
+use super::limits::{EVICTABLE_TOLD_MS, EVICTIONS_A_COMMAND};
+use super::{Message, Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Flags};
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{Policy, PolicyKind};
-use crate::runtime::memory;
+use crate::node::Node;
+use crate::runtime::task::Queue;
+use crate::runtime::{Core, memory};
 
 /// The eviction policy of a configuration.
 pub fn policy(config: &Config) -> Policy {
@@ -31,67 +37,114 @@ pub fn policy(config: &Config) -> Policy {
     }
 }
 
+/// Evicts until memory is within the limit, some entries a turn.
+async fn evict_in_turns(core: Rc<Core<Node>>) {
+    while with_shard(&core, |shard, _| shard.evict_turn()) {
+        core.tasks.turn().await;
+    }
+}
+
 impl Shard {
     /// Makes room for a command, or says why it must not run. Only called while `maxmemory` is set.
     ///
-    /// The core evicts from its own keys. If that does not suffice, the fuller cores are asked: their share shrinks with their next tick, and
-    /// this command is refused only when nothing here can go and memory is still above the limit.
+    /// The core evicts from its own keys, and asks fuller cores to do so too, whose share shrinks with their next tick. The command is
+    /// refused only when no core has anything that could go and memory is still above the limit.
     pub(super) fn make_room(&mut self, id: CommandId) -> Result<(), Error> {
-        let limit = self.config.maxmemory as usize;
-        if memory::used_bytes() <= limit {
+        if !self.above_limit() {
             return Ok(());
         }
-        let flags = self.commands.get(id).flags;
-        if self.policy.kind != PolicyKind::NoEviction && flags.has(Flags::WRITE) {
-            self.evict(limit);
+        if self.policy.kind != PolicyKind::NoEviction {
+            self.wants_eviction = true;
+            self.evict();
         }
-        if flags.has(Flags::DENYOOM) && memory::used_bytes() > limit && !self.others_can_evict() {
+        let refuses = self.commands.get(id).flags.has(Flags::DENYOOM);
+        if refuses && self.above_limit() && !self.others_can_evict() {
             return Err(Error::OutOfMemory);
         }
         Ok(())
     }
 
-    /// Evicts from this core until memory is within the limit, or enough was done for now.
-    fn evict(&mut self, limit: usize) {
-        self.wants_eviction = true;
-        for _ in 0..EVICTIONS_A_COMMAND {
-            if memory::used_bytes() <= limit || self.keyspace.evict_one(&self.policy, self.now_ms).is_none() {
+    fn above_limit(&self) -> bool {
+        let limit = self.config.maxmemory as usize;
+        limit > 0 && memory::used_bytes() > limit
+    }
+
+    /// Evicts from this core until memory is within the limit, or enough was done for now; how many entries went.
+    fn evict(&mut self) -> usize {
+        let enough = self.eviction_share();
+        let mut evicted = 0;
+        while evicted < enough && self.above_limit() {
+            if self.keyspace.evict_one(&self.policy, self.now_ms).is_none() {
                 break;
             }
+            evicted += 1;
         }
+        evicted
+    }
+
+    /// How many entries this core evicts in one go: more, the more of all keys are its own, so that a skewed key space shrinks where it is
+    /// large. One at least, so that no core grows while memory is above the limit.
+    fn eviction_share(&self) -> usize {
+        let count = |shard: usize| self.shared.evictable[shard].0.load(Ordering::Relaxed);
+        let all: usize = (0..self.shared.shards).map(count).sum();
+        if all == 0 {
+            return EVICTIONS_A_COMMAND;
+        }
+        let even = (all / self.shared.shards).max(1);
+        (EVICTIONS_A_COMMAND * count(self.id) / even).max(1)
     }
 
     fn others_can_evict(&self) -> bool {
+        let has_keys = |shard: usize| self.shared.evictable[shard].0.load(Ordering::Relaxed) > 0;
         self.policy.kind != PolicyKind::NoEviction
-            && self.shared.shards > 1
-            && self.shared.evictable.iter().any(|keys| keys.0.load(std::sync::atomic::Ordering::Relaxed) > 0)
+            && (0..self.shared.shards).any(|shard| shard != self.id && has_keys(shard))
     }
 
-    /// Ends a tick in which memory was above the limit: publishes how much could still go here, and asks fuller cores to do their share.
-    pub(super) fn share_eviction(&mut self, io: &mut ShardIo) {
-        use std::sync::atomic::Ordering;
-        let keys: usize = (0..self.config.databases as usize)
-            .map(|db| {
-                let stats = self.keyspace.db_stats(db, self.now_ms);
-                if self.policy.kind.is_volatile() { stats.expires } else { stats.keys }
-            })
-            .sum();
-        self.shared.evictable[self.id].0.store(keys, Ordering::Relaxed);
-        if !std::mem::take(&mut self.wants_eviction) {
+    /// Starts to evict down to a limit that was lowered below what is in use, also if no client sends a command.
+    pub(super) fn meet_limit(&mut self) {
+        if self.evicting || self.policy.kind == PolicyKind::NoEviction || !self.above_limit() {
             return;
         }
-        let limit = self.config.maxmemory as usize;
-        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
-            let theirs = self.shared.evictable[shard].0.load(Ordering::Relaxed);
-            if theirs > keys {
-                io.post(
-                    shard,
-                    super::Message::Run(Box::new(move |shard, _| {
-                        shard.evict(limit);
-                        shard.wants_eviction = false;
-                    })),
-                );
-            }
+        self.tell_evictable();
+        if let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) {
+            self.evicting = true;
+            tasks.spawn(Queue::Background, evict_in_turns(core));
+        }
+    }
+
+    /// One bounded step towards the limit; whether there is more to be done.
+    fn evict_turn(&mut self) -> bool {
+        self.tell_evictable();
+        self.evicting = self.policy.kind != PolicyKind::NoEviction && self.evict() > 0 && self.above_limit();
+        self.evicting
+    }
+
+    /// Publishes how many keys could go from this core.
+    fn tell_evictable(&mut self) {
+        self.evictable_told_ms = self.now_ms;
+        let keys = self.keyspace.evictable(self.policy.kind.is_volatile());
+        self.shared.evictable[self.id].0.store(keys, Ordering::Relaxed);
+    }
+
+    /// Ends a tick while `maxmemory` is set: tells the others what could go here, and, if memory was above the limit, asks fuller cores
+    /// to do their share.
+    pub(super) fn share_eviction(&mut self, io: &mut ShardIo) {
+        let wanted = std::mem::take(&mut self.wants_eviction);
+        if wanted || self.now_ms - self.evictable_told_ms >= EVICTABLE_TOLD_MS {
+            self.tell_evictable();
+        }
+        if !wanted {
+            return;
+        }
+        let count = |shard: usize| self.shared.evictable[shard].0.load(Ordering::Relaxed);
+        let own = count(self.id);
+        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id && count(*shard) > own) {
+            io.post(
+                shard,
+                Message::Run(Box::new(|shard, _| {
+                    shard.evict();
+                })),
+            );
         }
     }
 }

@@ -150,6 +150,12 @@ pub struct Shard {
     /// Dropped tables that are freed bit by bit.
     pub garbage: VecDeque<Garbage>,
     freeing: bool,
+    /// A task evicts down to a lowered limit.
+    evicting: bool,
+    /// When `Shared::evictable` was last told of this core.
+    evictable_told_ms: u64,
+    /// Where the next sweep over the clients begins.
+    sweep_from: usize,
     /// A command of this tick found memory above the limit.
     wants_eviction: bool,
     stop: bool,
@@ -193,6 +199,9 @@ impl Shard {
             questions: Slab::new(),
             garbage: VecDeque::new(),
             freeing: false,
+            evicting: false,
+            evictable_told_ms: 0,
+            sweep_from: 0,
             wants_eviction: false,
             stop: false,
             routes: dispatch::Route::table(&commands),
@@ -215,6 +224,7 @@ impl Shard {
         self.stats.set_latency_tracking(tracking(&config));
         self.config = config;
         self.set_gates();
+        self.meet_limit();
     }
 
     /// Derives the gates from what is on.

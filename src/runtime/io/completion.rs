@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use io_uring::{cqueue, opcode, types};
 
-use super::{Event, GENERATION_MASK, Io, Op, SocketId, token_data, user_data};
+use super::{Event, GENERATION_MASK, Io, Listener, Op, SocketId, token_data, user_data};
 use crate::runtime::limits::ACCEPT_PAUSE_MS;
 use crate::runtime::mailbox;
 use crate::runtime::socket::Receiving;
@@ -47,7 +47,7 @@ impl<M> Io<M> {
             op if op == Op::Receive as u8 => self.complete_receive(id, result, flags),
             op if op == Op::Send as u8 => self.complete_send(id, result),
             op if op == Op::ReceiveInto as u8 => self.complete_receive_into(id, result),
-            op if op == Op::Accept as u8 => self.complete_accept(id.index, result, flags),
+            op if op == Op::Accept as u8 => self.complete_accept(id.index as usize, result, flags),
             op if op == Op::WakeUp as u8 => {
                 // The kernel cannot post to that ring.
                 let to = id.index as usize;
@@ -72,38 +72,43 @@ impl<M> Io<M> {
                 if result > 0 { Event::Readable { token: id.index }.into() } else { Completed::Nothing }
             }
             op if op == Op::Pause as u8 => {
-                if let Some(fd) = self.listener_fd(id.index) {
-                    self.accept(id.index, fd);
-                }
+                self.accept(id.index as usize);
                 Completed::Nothing
             }
             _ => Completed::Nothing,
         }
     }
 
-    fn complete_accept(&mut self, listener: u32, result: i32, flags: u32) -> Completed {
-        self.unfinished -= !cqueue::more(flags) as usize;
+    fn complete_accept(&mut self, place: usize, result: i32, flags: u32) -> Completed {
+        let ended = !cqueue::more(flags);
+        self.unfinished -= ended as usize;
+        let Listener { token: listener, ref fd } = self.listeners[place];
+        let closed = fd.is_none();
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            if !cqueue::more(flags)
-                && let Some(at) = self.listener_fd(listener)
-            {
-                self.accept(listener, at);
+            if ended {
+                self.accept(place);
             }
             return Event::Accepted { listener, fd }.into();
         }
-        if self.listener_fd(listener).is_none() || result == -libc::ECANCELED {
+        // The client has given up before it was accepted: the next one is not to wait for that.
+        let of_client = matches!(-result, libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::EINTR | libc::EAGAIN);
+        if closed || of_client {
+            if ended {
+                self.accept(place);
+            }
             return Completed::Nothing;
         }
         // Out of descriptors or memory: accepting at once again would only spin.
         static PAUSE: types::Timespec = types::Timespec::new().nsec(ACCEPT_PAUSE_MS as u32 * 1_000_000);
-        self.push(opcode::Timeout::new(&raw const PAUSE).build(), token_data(Op::Pause, listener));
+        self.push(opcode::Timeout::new(&raw const PAUSE).build(), token_data(Op::Pause, place as u32));
         Event::AcceptFailed { listener, error: io::Error::from_raw_os_error(-result) }.into()
     }
 
     fn complete_receive(&mut self, id: SocketId, result: i32, flags: u32) -> Completed {
         let buffer = cqueue::buffer_select(flags);
+        self.counters.receive_buffer_shortages += u64::from(result == -libc::ENOBUFS);
         let Some(socket) = self.socket(id) else { return Completed::Unclaimed { buffer } };
         let mut stopped = false;
         if !cqueue::more(flags) {
@@ -124,11 +129,11 @@ impl<M> Io<M> {
             }
             0 => Completed::Event { event: Event::Ended { socket: id, error: None }, buffer },
             _ if result == -libc::ENOBUFS => {
-                self.counters.receive_buffer_shortages += 1;
                 if stopped {
                     return Event::Stopped { socket: id }.into();
                 }
-                self.start_receiving(id);
+                socket.receiving = Receiving::Starved;
+                self.starved.push_back(id);
                 Completed::Nothing
             }
             _ if result == -libc::ECANCELED => Event::Stopped { socket: id }.into(),
@@ -171,12 +176,13 @@ impl<M> Io<M> {
             socket.take_send();
             return Event::SendFailed { socket: id, error: io::Error::from_raw_os_error(-result) }.into();
         }
-        match socket.sent(result as usize) {
-            Ok((buffer, bytes)) => Event::Sent { socket: id, buffer, bytes }.into(),
+        let bytes = result as usize;
+        match socket.sent(bytes) {
+            Ok(buffer) => Event::Sent { socket: id, buffer, bytes }.into(),
             Err(rest) => {
                 self.unfinished += 1;
                 self.push(rest, user_data(Op::Send, id));
-                Completed::Nothing
+                Event::SentPart { socket: id, bytes }.into()
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::shard::fanout::{Call, written};
 
 const NOT_ENABLED: Error = Error::text("ERR This instance has cluster support disabled");
 const INVALID_SLOT: Error = Error::text("ERR Invalid slot");
+const INVALID_SLOT_OR_COUNT: Error = Error::text("ERR Invalid slot or number of keys");
 
 pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let args = call.args();
@@ -37,9 +38,10 @@ pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
             integer(count.unwrap_or(0) as i64)
         }
         "getkeysinslot" => {
-            let wanted = parse_slot(&args)?;
-            let max = int(args.get(3))?;
-            let max = usize::try_from(max).map_err(|_| Error::text("ERR Invalid number of keys"))?;
+            let numbers = (int(args.get(2))?, int(args.get(3))?);
+            let (Ok(wanted @ 0..slot::SLOTS), Ok(max)) = (u16::try_from(numbers.0), usize::try_from(numbers.1)) else {
+                return Err(INVALID_SLOT_OR_COUNT);
+            };
             let owner = slot::shard_of(wanted, call.shards());
             let found = call.on(owner, move |shard, _| {
                 let mut found = Vec::new();

@@ -1,5 +1,6 @@
 //! CONFIG GET, SET, REWRITE, RESETSTAT. A changed configuration reaches every core before the reply leaves.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,12 +8,13 @@ use tracing::{info, warn};
 
 use crate::commands::Error;
 use crate::commands::lookup::CommandId;
-use crate::config::{self, Config, Origin};
+use crate::config::{self, Changed, Config, Origin};
+use crate::node::{self, LISTENER_CORE, LISTENER_TCP, Listeners};
 use crate::observe::logging;
 use crate::resp::Out;
 use crate::runtime::memory;
 use crate::shard::fanout::{Call, written};
-use crate::shard::{Client, Shard};
+use crate::shard::{Client, Shard, ShardIo};
 
 pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let args = call.args();
@@ -63,9 +65,21 @@ async fn set(call: &Call) -> Result<(), Error> {
     // One after the other: shard 0 makes each new configuration from the one before.
     let owned: Vec<(Vec<u8>, Vec<u8>)> = pairs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     let changed = call.on(0, move |shard, _| shard.change_config(&owned, origin)).await;
-    let new = changed.ok_or(Error::text("ERR server is shutting down"))?.map_err(Error::with)?;
+    let (new, listeners) = changed.ok_or(Error::text("ERR server is shutting down"))?.map_err(Error::with)?;
     call.on_all(move |shard, _| shard.set_config(new.clone())).await;
+    for (shard, own) in listeners.into_iter().flatten().enumerate() {
+        call.on(shard, move |_, io| listen_instead(io, own)).await;
+    }
     Ok(())
+}
+
+/// Replaces a core's TCP listeners. Connections stay.
+fn listen_instead(io: &mut ShardIo, listeners: Vec<(u32, OwnedFd)>) {
+    io.stop_listening(LISTENER_TCP);
+    io.stop_listening(LISTENER_CORE);
+    for (token, fd) in listeners {
+        io.listen(token, fd);
+    }
 }
 
 impl Shard {
@@ -78,9 +92,16 @@ impl Shard {
         }
     }
 
-    /// The configuration with changes made, after those that concern the whole process have taken effect. Runs on shard 0.
-    fn change_config(&mut self, pairs: &[(Vec<u8>, Vec<u8>)], origin: Origin) -> Result<Arc<Config>, String> {
+    /// The configuration with changes made, after those that concern the whole process have taken effect, and new listeners for all cores
+    /// if it says so. Runs on shard 0.
+    fn change_config(
+        &mut self,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+        origin: Origin,
+    ) -> Result<(Arc<Config>, Option<Listeners>), String> {
         let (new, changed) = config::set(&self.config, pairs, origin)?;
+        // First, as it may fail.
+        let listeners = self.listeners_for(&new, &changed)?;
         for change in &changed {
             match change.directive.name {
                 "loglevel" => logging::set_level(new.loglevel),
@@ -98,7 +119,21 @@ impl Shard {
         let new = Arc::new(new);
         // The next change starts from this one, whichever core asks for it.
         self.set_config(new.clone());
-        Ok(new)
+        Ok((new, listeners))
+    }
+
+    fn listeners_for(&self, new: &Config, changed: &[Changed]) -> Result<Option<Listeners>, String> {
+        let named = |name: &str| changed.iter().any(|change| change.directive.name == name);
+        let (argument, reason) = match () {
+            () if named("port") => ("port", "Unable to listen on this port. Check server logs."),
+            () if named("bind") => ("bind", "Failed to bind to specified addresses."),
+            () => return Ok(None),
+        };
+        let opened = node::reopen_tcp_listeners(new, &self.config, self.shared.shards);
+        opened.map(Some).map_err(|error| {
+            warn!("{error}");
+            format!("ERR CONFIG SET failed (possibly related to argument '{argument}') - {reason}")
+        })
     }
 }
 
