@@ -127,7 +127,7 @@ fn serve(config: Config) -> Result<(), String> {
     if config.file.is_none() {
         warn!("No config file given, using the default config. To give one, use: basalt /path/to/basalt.conf");
     }
-    let listeners = open_listeners(&config, shards).map_err(|error| error.to_string())?;
+    let listeners = open_listeners(&config, shards)?;
     let pidfile = config
         .pidfile_path(in_background)
         .and_then(|path| PidFile::create(&path).inspect_err(|error| warn!("Failed to write PID file: {error}")).ok());

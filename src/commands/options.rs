@@ -15,14 +15,11 @@ pub fn int(arg: &[u8]) -> Result<i64, Error> {
     parse_i64(arg).ok_or(Error::NotInteger)
 }
 
-/// A database index that exists (MOVE, COPY).
-pub fn database(ctx: &Ctx<'_>, arg: &[u8]) -> Result<usize, Error> {
+/// The index of one of `databases` databases.
+pub fn database(databases: usize, arg: &[u8]) -> Result<usize, Error> {
     const NOT_AN_INT: Error = Error::text("ERR value is out of range, value must between -2147483648 and 2147483647");
     let index = i32::try_from(int(arg)?).map_err(|_| NOT_AN_INT)?;
-    usize::try_from(index)
-        .ok()
-        .filter(|index| *index < ctx.keys.databases())
-        .ok_or(Error::text("ERR DB index is out of range"))
+    usize::try_from(index).ok().filter(|index| *index < databases).ok_or(Error::text("ERR DB index is out of range"))
 }
 
 /// An error unless a string of `bytes` may be stored.
@@ -174,6 +171,22 @@ mod tests {
         }
         assert_eq!(clamp_uncrossed(-8, -9, 5), None);
         assert_eq!(clamp_uncrossed(-9, -8, 5), Some(0..1));
+    }
+
+    /// Replies of redis-server 7.0.15 to SELECT.
+    #[test]
+    fn databases_are_refused_as_redis_does() {
+        let index = |arg: &str| database(16, arg.as_bytes()).map_err(|error| error.message().to_owned());
+        assert_eq!(index("15"), Ok(15));
+        for (arg, text) in [
+            ("16", "ERR DB index is out of range"),
+            ("-1", "ERR DB index is out of range"),
+            ("2147483648", "ERR value is out of range, value must between -2147483648 and 2147483647"),
+            ("9223372036854775808", "ERR value is not an integer or out of range"),
+            ("x", "ERR value is not an integer or out of range"),
+        ] {
+            assert_eq!(index(arg), Err(text.to_owned()), "{arg}");
+        }
     }
 
     #[test]

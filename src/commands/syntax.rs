@@ -205,17 +205,9 @@ impl Builder<'_> {
 
     /// Makes the arguments from `from` on one that repeats.
     fn repeat(&mut self, arguments: &mut Vec<Argument>, from: usize, repeat: Repeat) {
-        let mut repeated = self.one(arguments.split_off(from));
+        let mut repeated = one(arguments.split_off(from));
         repeated.repeat = repeat;
         arguments.push(repeated);
-    }
-
-    /// One argument for a sequence: itself if it is alone, else a block.
-    fn one(&mut self, mut arguments: Vec<Argument>) -> Argument {
-        match arguments.len() {
-            1 => arguments.remove(0),
-            _ => group(Kind::Block, block_name(None, &arguments), arguments),
-        }
     }
 
     /// The argument at the begin of `nodes`, and how many of them it takes.
@@ -237,7 +229,7 @@ impl Builder<'_> {
         let mut arguments = Vec::new();
         for alternative in alternatives {
             let sequence = self.sequence(alternative);
-            arguments.push(self.one(sequence));
+            arguments.push(one(sequence));
         }
         match arguments.len() {
             1 => arguments.remove(0),
@@ -330,6 +322,14 @@ fn leaf(name: Cow<'static, str>, display: Cow<'static, str>, kind: Kind) -> Argu
         optional: false,
         repeat: Repeat::Once,
         arguments: Vec::new(),
+    }
+}
+
+/// One argument for a sequence: itself if it is alone, else a block.
+fn one(mut arguments: Vec<Argument>) -> Argument {
+    match arguments.len() {
+        1 => arguments.remove(0),
+        _ => group(Kind::Block, block_name(None, &arguments), arguments),
     }
 }
 

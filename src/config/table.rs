@@ -156,11 +156,6 @@ impl Directive {
         matches!(self.slot, Slot::Off(_))
     }
 
-    /// Whether it changes anything in Basalt.
-    pub fn is_effective(&self) -> bool {
-        matches!(self.slot, Slot::Field { .. })
-    }
-
     /// The current value.
     pub fn value(&self, config: &Config) -> Setting {
         match self.slot {

@@ -1,4 +1,4 @@
-//! How the node describes itself to cluster clients: each core a master with its own port and slots, or the whole node as one.
+//! How the node describes itself to cluster clients: each core a master with its own port and slots.
 //!
 //! Guarantee: the described nodes own all slots between them, each slot once, so a client can route every key. The view is made
 //! for one client: the host is how *it* reaches this node, and "myself" is the core it talks to.
@@ -8,10 +8,8 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
+use crate::keyspace::slot::SLOTS;
 use crate::resp::Writer;
-
-/// Hash slots of a cluster.
-pub const SLOTS: u32 = 16384;
 
 /// What Redis adds to a port for the one of its cluster bus.
 const BUS_PORT_OFFSET: u16 = 10_000;
@@ -41,12 +39,6 @@ impl ClusterView {
         debug_assert!(myself < nodes.len());
         debug_assert!(covers_all_slots(&nodes));
         ClusterView { host, nodes, myself, replication_offset }
-    }
-
-    /// `core-endpoints no`: one node with all slots.
-    pub fn of_node(host: String, id: String, port: u16, replication_offset: u64) -> ClusterView {
-        let node = CoreNode { id, port, slots: 0..=(SLOTS - 1) as u16 };
-        ClusterView { host, nodes: vec![node], myself: 0, replication_offset }
     }
 
     /// CLUSTER SLOTS.
@@ -157,10 +149,10 @@ fn epoch_of(index: usize) -> usize {
 fn covers_all_slots(nodes: &[CoreNode]) -> bool {
     let mut next = 0;
     for node in nodes {
-        if u32::from(*node.slots.start()) != next || node.slots.is_empty() {
+        if *node.slots.start() != next || node.slots.is_empty() {
             return false;
         }
-        next = u32::from(*node.slots.end()) + 1;
+        next = *node.slots.end() + 1;
     }
     next == SLOTS
 }
@@ -168,18 +160,16 @@ fn covers_all_slots(nodes: &[CoreNode]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{Out, Proto};
+    use crate::resp::{Proto, written};
 
     const ID: &str = "5e1f015ad5850f590020aaf09f62dbfa3b32462f";
 
     fn reply(view: &ClusterView, proto: Proto, write: fn(&ClusterView, &mut Writer<'_>)) -> String {
-        let mut out = Out::default();
-        write(view, &mut Writer::new(&mut out, proto));
-        String::from_utf8(out.buf).unwrap()
+        written(proto, |out| write(view, out))
     }
 
     fn one() -> ClusterView {
-        ClusterView::of_node(String::new(), ID.into(), 26918, 0)
+        ClusterView::of_cores(String::new(), vec![CoreNode { id: ID.into(), port: 26918, slots: 0..=16383 }], 0, 0)
     }
 
     fn two() -> ClusterView {

@@ -35,10 +35,6 @@ impl Digest {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine ^= theirs);
     }
 
-    pub fn bytes(&self) -> [u8; 20] {
-        self.0
-    }
-
     /// 40 hex digits, as the replies have it.
     pub fn hex(&self) -> String {
         use std::fmt::Write;

@@ -288,7 +288,7 @@ pub fn malloc_stats(memory: &MemoryInfo, threads: &[ThreadAllocations]) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{Out, Proto};
+    use crate::resp::{Proto, written};
 
     /// A node with 100 MB in use, nothing amiss.
     fn healthy() -> MemoryInfo {
@@ -324,9 +324,7 @@ mod tests {
     #[test]
     fn stats_announces_as_many_pairs_as_it_writes() {
         for proto in [Proto::Resp2, Proto::Resp3] {
-            let mut out = Out::default();
-            write_stats(&mut Writer::new(&mut out, proto), &healthy());
-            let text = String::from_utf8(out.buf).unwrap();
+            let text = written(proto, |out| write_stats(out, &healthy()));
             let start = if proto == Proto::Resp3 { "%28\r\n" } else { "*56\r\n" };
             assert!(text.starts_with(start), "{text}");
             // Every pair has one bulk string for its name; in RESP2 doubles are bulk strings too.

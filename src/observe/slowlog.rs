@@ -168,7 +168,7 @@ pub fn write_len(out: &mut Writer<'_>, merged: &[Entry]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{Out, OwnedArgs, Proto};
+    use crate::resp::{OwnedArgs, Proto, written};
 
     const SENDER: Sender<'static> = Sender { addr: "127.0.0.1:49718", name: b"joe" };
 
@@ -235,9 +235,8 @@ mod tests {
         }
         let mut log = SlowLog::new(Arc::new(AtomicU64::new(5)), 0, 10);
         log.push(1795221926, 18, &args(&["debug", "jmap"]).args(), SENDER);
-        let mut out = Out::default();
-        write_get(&mut Writer::new(&mut out, Proto::Resp2), &log.entries(), usize::MAX);
-        let expected: &[u8] = b"*1\r\n*6\r\n:5\r\n:1795221926\r\n:18\r\n*2\r\n$5\r\ndebug\r\n$4\r\njmap\r\n$15\r\n127.0.0.1:49718\r\n$3\r\njoe\r\n";
-        assert_eq!(out.buf, expected);
+        let reply = written(Proto::Resp2, |out| write_get(out, &log.entries(), usize::MAX));
+        let expected = "*1\r\n*6\r\n:5\r\n:1795221926\r\n:18\r\n*2\r\n$5\r\ndebug\r\n$4\r\njmap\r\n$15\r\n127.0.0.1:49718\r\n$3\r\njoe\r\n";
+        assert_eq!(reply, expected);
     }
 }

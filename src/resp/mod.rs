@@ -10,4 +10,6 @@ pub mod parser;
 mod writer;
 
 pub use args::{Args, OwnedArgs, Span};
+#[cfg(test)]
+pub use writer::written;
 pub use writer::{ATTACH_MIN_BYTES, Out, Proto, Writer, format_double};

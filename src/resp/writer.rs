@@ -212,6 +212,15 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What `write` writes, as text.
+#[cfg(test)]
+pub fn written(proto: Proto, write: impl FnOnce(&mut Writer<'_>)) -> String {
+    let mut out = Out::default();
+    write(&mut Writer::new(&mut out, proto));
+    assert!(out.attached.is_empty());
+    String::from_utf8(out.buf).expect("text")
+}
+
 /// The shortest decimal form that reads back as `value`; `inf`, `-inf` and `nan` in Redis's spelling.
 pub fn format_double(value: f64) -> String {
     if value.is_nan() {

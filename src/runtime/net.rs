@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -127,13 +127,6 @@ pub fn prepare_tcp(fd: &OwnedFd, keepalive: Duration) -> io::Result<()> {
         socket.set_tcp_keepalive(&probes.with_retries(3))?;
     }
     Ok(())
-}
-
-/// Wakes the peer of a connection with an end of stream while the descriptor stays open.
-pub fn shutdown(fd: RawFd) -> io::Result<()> {
-    // SAFETY: the caller's descriptor is open for the duration of this call.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    SockRef::from(&fd).shutdown(std::net::Shutdown::Both)
 }
 
 /// Writes a last line to a connection that is refused, as far as it goes without waiting.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::reply::Replies;
+use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
 use crate::resp::parser::Parser;
 use crate::resp::{Out, Proto};
@@ -66,16 +67,6 @@ impl Stall {
     pub fn remove(&mut self, other: Stall) {
         self.0 &= !other.0;
     }
-}
-
-/// CLIENT REPLY.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyMode {
-    #[default]
-    On,
-    Off,
-    /// The next command is not answered.
-    Skip,
 }
 
 pub struct Client {

@@ -1,9 +1,10 @@
 //! From bytes to an executed command: parse, check, route, run, answer.
 
 use super::batch::{Batch, Message, Request, Response};
-use super::client::{Client, Connection, Input, ReplyMode, Stall};
+use super::client::{Client, Connection, Input, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
 use super::{Shard, ShardIo};
+use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::{CommandId, Commands};
 use crate::commands::{Command, Ctx, Error, Flags, Handler, Outcome, keys};
 use crate::keyspace::slot;
@@ -43,6 +44,20 @@ const ACROSS_CORES: Error = Error::text(
     "CROSSSLOT Keys in request belong to different cores; give them a common {hash tag}, or run with one shard",
 );
 
+/// Keeps the unparsed rest. Of a large value only the header is kept; what follows it is returned.
+fn keep(kept: &mut Vec<u8>, rest: &[u8], stop: Stop) -> Option<Vec<u8>> {
+    match stop {
+        Stop::Rest => {
+            kept.extend_from_slice(rest);
+            None
+        }
+        Stop::Large { header } => {
+            kept.extend_from_slice(&rest[..header]);
+            Some(rest[header..].to_vec())
+        }
+    }
+}
+
 impl Shard {
     /// Takes bytes of a client and executes what they complete.
     pub(super) fn receive(&mut self, io: &mut ShardIo, connection: &mut Connection, data: &[u8]) {
@@ -59,9 +74,9 @@ impl Shard {
                 return;
             }
         }
-        let (stop, rest_of_large) = if connection.input.bytes.is_empty() {
+        let rest_of_large = if connection.input.bytes.is_empty() {
             let (consumed, stop) = self.run(io, connection, data);
-            self.keep(connection, &data[consumed..], stop)
+            keep(&mut connection.input.bytes, &data[consumed..], stop)
         } else {
             connection.input.bytes.extend_from_slice(data);
             if connection.client.stall.any() {
@@ -70,33 +85,19 @@ impl Shard {
             let mut bytes = std::mem::take(&mut connection.input.bytes);
             let (consumed, stop) = self.run(io, connection, &bytes);
             if let Stop::Large { .. } = stop {
-                self.keep(connection, &bytes[consumed..], stop)
+                keep(&mut connection.input.bytes, &bytes[consumed..], stop)
             } else {
                 bytes.drain(..consumed);
                 if bytes.is_empty() && bytes.capacity() > super::limits::KEEP_BUFFER_BYTES {
                     bytes = Vec::new();
                 }
                 connection.input.bytes = bytes;
-                (false, Vec::new())
+                None
             }
         };
         // A large value has begun: what came with its header belongs to it.
-        if stop {
-            self.receive(io, connection, &rest_of_large);
-        }
-    }
-
-    /// Keeps the unparsed rest. Of a large value only the header is kept; what follows it is returned.
-    fn keep(&mut self, connection: &mut Connection, rest: &[u8], stop: Stop) -> (bool, Vec<u8>) {
-        match stop {
-            Stop::Rest => {
-                connection.input.bytes.extend_from_slice(rest);
-                (false, Vec::new())
-            }
-            Stop::Large { header } => {
-                connection.input.bytes.extend_from_slice(&rest[..header]);
-                (true, rest[header..].to_vec())
-            }
+        if let Some(rest) = rest_of_large {
+            self.receive(io, connection, &rest);
         }
     }
 

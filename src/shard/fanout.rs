@@ -58,6 +58,14 @@ impl Call {
     ) -> Vec<R> {
         on_all(&self.core, f).await
     }
+
+    /// The reply `OK`.
+    pub fn ok(&self) -> Result<Out, Error> {
+        written(self.proto, |out| {
+            out.ok();
+            Ok(())
+        })
+    }
 }
 
 /// Runs `f` with the shard of this executor.

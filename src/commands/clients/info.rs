@@ -61,10 +61,6 @@ impl ClientFlags {
         ClientFlags(self.0 | other.0)
     }
 
-    pub const fn without(self, other: ClientFlags) -> ClientFlags {
-        ClientFlags(self.0 & !other.0)
-    }
-
     /// `N` for none.
     pub fn letters(self) -> String {
         let letters: String =

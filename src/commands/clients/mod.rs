@@ -51,8 +51,9 @@ impl Switch {
 }
 
 /// The argument of CLIENT REPLY. Only `On` is answered itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReplyMode {
+    #[default]
     On,
     Off,
     /// The next command's reply is left out; no effect while replies are off.
@@ -106,12 +107,9 @@ impl PauseRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnblockReason {
     Timeout,
-    /// The waiting command answers [`UNBLOCKED`].
+    /// The waiting command answers with an error.
     Error,
 }
-
-/// What a command answers that was unblocked with ERROR.
-pub const UNBLOCKED: Error = Error::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 /// CLIENT UNBLOCK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,7 +93,7 @@ fn move_value(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8]) {
 /// MOVE key db
 pub fn move_(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(1);
-    let target = database(ctx, args.get(2))?;
+    let target = database(ctx.keys.databases(), args.get(2))?;
     if target == ctx.keys.db() {
         return Err(SAME_OBJECT);
     }

@@ -39,7 +39,7 @@ fn copy_options(ctx: &Ctx<'_>, args: &Args<'_>) -> Result<(usize, Existing), Err
         if args.is(i, "replace") {
             existing = Existing::Replace;
         } else if args.is(i, "db") && i + 1 < args.len() {
-            target = database(ctx, args.get(i + 1))?;
+            target = database(ctx.keys.databases(), args.get(i + 1))?;
             i += 1;
         } else {
             return Err(Error::Syntax);

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use crate::commands::clients::{
-    ClientFlags, ClientInfo, Events, KillRequest, ListRequest, PauseMode, PauseRequest, ReplyMode as Mode, SetInfo,
-    Switch, UnblockRequest, parse_name, write_tracking_off,
+    ClientFlags, ClientInfo, Events, KillRequest, ListRequest, PauseMode, PauseRequest, ReplyMode, SetInfo, Switch,
+    UnblockRequest, parse_name, write_tracking_off,
 };
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Outcome, introspect};
 use crate::resp::{Args, Out, Writer};
-use crate::shard::client::{Client, Connection, ReplyMode};
+use crate::shard::client::{Client, Connection};
 use crate::shard::fanout::{Call, written};
 use crate::shard::{Pause, Shard, ShardIo, Stall};
 
@@ -75,13 +75,13 @@ impl Shard {
     }
 
     fn client_reply(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) {
-        let mode = match Mode::parse(args.get(2)) {
+        let mode = match ReplyMode::parse(args.get(2)) {
             Ok(mode) => mode,
             Err(error) => return self.answer(client, id, |_, _, _| Err(error)),
         };
         let was_off = client.muted && client.reply_mode == ReplyMode::Off;
         match mode {
-            Mode::On => {
+            ReplyMode::On => {
                 client.reply_mode = ReplyMode::On;
                 client.muted = false;
                 self.answer(client, id, |_, client, out| {
@@ -89,9 +89,9 @@ impl Shard {
                     Ok(())
                 });
             }
-            Mode::Off => client.reply_mode = ReplyMode::Off,
-            Mode::Skip if !was_off => client.reply_mode = ReplyMode::Skip,
-            Mode::Skip => {}
+            ReplyMode::Off => client.reply_mode = ReplyMode::Off,
+            ReplyMode::Skip if !was_off => client.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => {}
         }
     }
 
@@ -220,16 +220,10 @@ async fn pause(call: Rc<Call>) -> Result<Out, Error> {
         let pause = Pause { until_ms: request.until_ms as u64, writes_only: request.mode == PauseMode::Write };
         call.on_all(move |shard, _| shard.set_pause(pause)).await;
     }
-    written(call.proto, |out| {
-        out.ok();
-        Ok(())
-    })
+    call.ok()
 }
 
 async fn unpause(call: Rc<Call>) -> Result<Out, Error> {
     call.on_all(|shard, _| shard.unpause()).await;
-    written(call.proto, |out| {
-        out.ok();
-        Ok(())
-    })
+    call.ok()
 }

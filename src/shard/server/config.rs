@@ -48,10 +48,7 @@ pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
         }
         _ => return super::logs::help(&call),
     }
-    written(call.proto, |out| {
-        out.ok();
-        Ok(())
-    })
+    call.ok()
 }
 
 async fn set(call: &Call) -> Result<(), Error> {

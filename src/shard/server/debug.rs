@@ -39,17 +39,10 @@ pub async fn debug(call: Rc<Call>) -> Result<Out, Error> {
         (b"error", 3) => Err(Error::with(String::from_utf8_lossy(args.get(2)).into_owned())),
         (b"log", 3) => {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2)));
-            ok(&call)
+            call.ok()
         }
         _ => Err(Error::subcommand_syntax(&args)),
     }
-}
-
-fn ok(call: &Call) -> Result<Out, Error> {
-    written(call.proto, |out| {
-        out.ok();
-        Ok(())
-    })
 }
 
 const HELP: [&str; 19] = [
@@ -90,7 +83,7 @@ async fn sleep(call: &Call) -> Result<Out, Error> {
     let seconds = parse_f64(args.get(2)).filter(|seconds| (0.0..1e6).contains(seconds)).ok_or(Error::NotFloat)?;
     let pause = Duration::from_secs_f64(seconds);
     call.on_all(move |_, _| std::thread::sleep(pause)).await;
-    ok(call)
+    call.ok()
 }
 
 async fn object(call: &Call) -> Result<Out, Error> {
@@ -147,7 +140,7 @@ async fn jmap(call: &Call) -> Result<Out, Error> {
 async fn set_active_expire(call: &Call) -> Result<Out, Error> {
     let on = int(call.args().get(2))? != 0;
     call.on_all(move |shard, _| shard.active_expire = on).await;
-    ok(call)
+    call.ok()
 }
 
 impl Shard {

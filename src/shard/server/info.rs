@@ -47,10 +47,7 @@ pub async fn memory(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     }
     if name == "purge" {
         call.on_all(|_, _| memory::release()).await;
-        return written(call.proto, |out| {
-            out.ok();
-            Ok(())
-        });
+        return call.ok();
     }
     let figures = gather(&call).await.memory;
     written(call.proto, |out| {

@@ -18,10 +18,7 @@ pub async fn slowlog(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     match name {
         "reset" => {
             call.on_all(|shard, _| shard.slow_log.reset()).await;
-            written(call.proto, |out| {
-                out.ok();
-                Ok(())
-            })
+            call.ok()
         }
         "help" => help(&call),
         _ => {

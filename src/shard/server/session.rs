@@ -4,18 +4,19 @@ use std::sync::atomic::Ordering;
 
 use crate::commands::clients::{HELLO_NOAUTH, Hello, write_hello};
 use crate::commands::lookup::CommandId;
+use crate::commands::options::database;
 use crate::commands::{Error, Outcome};
 use crate::observe::info::Mode;
 use crate::resp::{Args, Out, Writer};
 use crate::runtime::clock;
 use crate::shard::client::Client;
 use crate::shard::{Shard, ShardIo};
-use crate::types::numbers::parse_i64;
 
 const WRONGPASS: Error = Error::text("WRONGPASS invalid username-password pair or user is disabled.");
 const NO_PASSWORD: Error = Error::text(
     "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
 );
+
 pub fn ping(client: &Client, args: &Args<'_>, out: &mut Out) -> Outcome {
     let mut writer = Writer::new(out, client.proto);
     match args.len() {
@@ -77,12 +78,7 @@ impl Shard {
     }
 
     pub(super) fn select(&mut self, client: &mut Client, args: &Args<'_>, out: &mut Out) -> Outcome {
-        let index = parse_i64(args.get(1)).filter(|index| i32::try_from(*index).is_ok());
-        let index = index.ok_or(Error::text("ERR value is not an integer or out of range"))?;
-        client.database = usize::try_from(index)
-            .ok()
-            .filter(|index| *index < self.config.databases as usize)
-            .ok_or(Error::text("ERR DB index is out of range"))?;
+        client.database = database(self.config.databases as usize, args.get(1))?;
         Writer::new(out, client.proto).ok();
         Ok(())
     }
