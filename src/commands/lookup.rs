@@ -133,6 +133,12 @@ impl Commands {
             Some(id) => id,
             None => return Err(self.unknown(args)),
         };
+        self.check(id, args)
+    }
+
+    /// As [`Commands::resolve`], for a command that [`Commands::lookup`] has found: only the number of arguments may be wrong.
+    #[inline]
+    pub fn check(&self, id: CommandId, args: &Args<'_>) -> Result<(CommandId, &'static Command), Error> {
         let command = self.get(id);
         if command.takes(args.len()) { Ok((id, command)) } else { Err(Error::arity(self.full_name(id))) }
     }

@@ -222,6 +222,13 @@ impl Entry {
         (self.tagged.addr().get() >> ADDRESS_BITS) as u16 & ((1 << TAG_BITS) - 1)
     }
 
+    /// Asks for the first two cache lines of the block: header, key, and the value of most.
+    pub fn prefetch(&self) {
+        let block = self.block().cast_const();
+        super::prefetch::line(block);
+        super::prefetch::line(block.wrapping_add(64));
+    }
+
     /// Read from the pointer.
     #[inline]
     pub fn has_expiry(&self) -> bool {
@@ -258,17 +265,6 @@ impl Entry {
     #[inline]
     pub fn set_clock(&mut self, clock: u32) {
         self.set_word(self.word() & !CLOCK_MASK | clock & CLOCK_MASK);
-    }
-
-    /// Asks the processor for the block, which is about to be read.
-    #[inline]
-    pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch has no effect that could be observed.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.block().cast());
-        }
     }
 
     #[inline]

@@ -12,6 +12,7 @@
 
 use super::entry::Entry;
 use super::hash::Hasher;
+use super::prefetch;
 
 /// Seven comparisons of 16.
 pub const SEGMENT_ENTRIES: usize = 112;
@@ -97,26 +98,62 @@ impl Segment {
     /// The bucket of the first entry with that tag that the predicate accepts.
     #[inline]
     pub fn find_by(&self, tag: u16, mut accept: impl FnMut(&Entry) -> bool) -> Option<usize> {
-        let (chunks, rest) = self.marks.as_chunks::<STEP>();
-        let mut accept_at = |bucket: usize| {
+        self.marked(tag, |bucket| {
             let entry = &self.entries[bucket];
             entry.tag() == tag && accept(entry)
-        };
-        for (index, chunk) in chunks.iter().enumerate() {
-            let mut bits = matches(chunk, mark(tag));
+        })
+    }
+
+    /// The first bucket with the tag's mark that the predicate accepts.
+    #[inline]
+    fn marked(&self, tag: u16, mut accept: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut accept_of = |first: usize, mut bits: u32| {
             while bits != 0 {
-                let bucket = index * STEP + bits.trailing_zeros() as usize;
-                if accept_at(bucket) {
+                let bucket = first + bits.trailing_zeros() as usize;
+                if accept(bucket) {
                     return Some(bucket);
                 }
                 bits &= bits - 1;
             }
+            None
+        };
+        let (chunks, rest) = self.marks.as_chunks::<STEP>();
+        for (index, chunk) in chunks.iter().enumerate() {
+            let found = accept_of(index * STEP, matches(chunk, mark(tag)));
+            if found.is_some() {
+                return found;
+            }
         }
-        let behind = chunks.len() * STEP;
-        (0..rest.len())
-            .filter(|index| rest[*index] == mark(tag))
-            .map(|index| behind + index)
-            .find(|bucket| accept_at(*bucket))
+        if rest.is_empty() {
+            return None;
+        }
+        // The rest is compared together with what stands before it, and that left out.
+        if let Some(last) = self.marks.last_chunk::<STEP>() {
+            let seen = STEP - rest.len();
+            return accept_of(self.len() - STEP, matches(last, mark(tag)) & (u32::MAX << seen));
+        }
+        let mut few = [0; STEP];
+        few[..rest.len()].copy_from_slice(rest);
+        accept_of(0, matches(&few, mark(tag)) & ((1 << rest.len()) - 1))
+    }
+
+    /// The bucket that a look-up will most likely end at.
+    #[inline]
+    pub fn likely(&self, tag: u16) -> Option<usize> {
+        self.marked(tag, |_| true)
+    }
+
+    /// Asks for the marks.
+    #[inline]
+    pub fn prefetch_marks(&self) {
+        prefetch::line(self.marks.as_ptr());
+        prefetch::line(self.marks.as_ptr().wrapping_add(64));
+    }
+
+    /// Asks for the pointer to an entry.
+    #[inline]
+    pub fn prefetch_pointer(&self, bucket: usize) {
+        prefetch::line(self.entries.as_ptr().wrapping_add(bucket));
     }
 
     #[inline]

@@ -17,6 +17,7 @@ use super::arena::{Arena, CHUNK_CELLS};
 use super::directory::{Directory, Neighbour};
 use super::entry::Entry;
 use super::hash::{Dice, Hasher, KeyHash, first_position};
+use super::prefetch;
 use super::segment::{MERGED_ENTRIES, NEVER, SEGMENT_ENTRIES, Segment};
 
 /// Random picks before a walk takes over; a pick fails on a sparse segment or chunk.
@@ -138,6 +139,37 @@ impl Table {
         let segment = self.directory.find(self.local(hash.position()));
         let bucket = self.segments.get(segment).find(hash.tag(), key)?;
         Some(Place { segment, bucket })
+    }
+
+    /// Brings the entries of these keys close; see the module `prefetch`.
+    pub fn prefetch(&self, keys: &[KeyHash]) {
+        for keys in keys.chunks(prefetch::AT_ONCE) {
+            self.prefetch_some(keys);
+        }
+    }
+
+    fn prefetch_some(&self, keys: &[KeyHash]) {
+        let mut segments = [0; prefetch::AT_ONCE];
+        let mut buckets = [None; prefetch::AT_ONCE];
+        for (segment, key) in segments.iter_mut().zip(keys) {
+            *segment = self.directory.find(self.local(key.position()));
+            prefetch::line(self.segments.get(*segment));
+        }
+        for segment in &segments[..keys.len()] {
+            self.segments.get(*segment).prefetch_marks();
+        }
+        for ((bucket, segment), key) in buckets.iter_mut().zip(&segments).zip(keys) {
+            let segment = self.segments.get(*segment);
+            *bucket = segment.likely(key.tag());
+            if let Some(bucket) = *bucket {
+                segment.prefetch_pointer(bucket);
+            }
+        }
+        for (bucket, segment) in buckets.iter().zip(&segments).take(keys.len()) {
+            if let Some(entry) = bucket.and_then(|bucket| self.segments.get(*segment).get(bucket)) {
+                entry.prefetch();
+            }
+        }
     }
 
     /// The entry of that hash, whatever its key.

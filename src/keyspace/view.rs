@@ -119,13 +119,15 @@ pub struct KeyView<'a> {
     now_ms: u64,
     db: usize,
     recent: Recent,
+    /// The key given to [`KeyView::know`]: address and length, and its hash.
+    known: Option<(*const u8, usize, KeyHash)>,
 }
 
 impl<'v> KeyView<'v> {
     /// Panics if there is no such database.
     pub(super) fn new(space: &'v mut Keyspace, db: usize, now_ms: u64, policy: &'v Policy) -> Self {
         assert!(db < space.tables.len(), "database {db} of {}", space.tables.len());
-        Self { space, policy, now_ms, db, recent: Recent::NONE }
+        Self { space, policy, now_ms, db, recent: Recent::NONE, known: None }
     }
 }
 
@@ -147,8 +149,8 @@ impl KeyView<'_> {
 
     /// The same keyspace, looking at another database. Panics if there is no such database.
     pub fn in_db(&mut self, db: usize) -> KeyView<'_> {
-        let recent = self.recent;
-        KeyView { recent, ..KeyView::new(self.space, db, self.now_ms, self.policy) }
+        let (recent, known) = (self.recent, self.known);
+        KeyView { recent, known, ..KeyView::new(self.space, db, self.now_ms, self.policy) }
     }
 
     /// Tells the slot of the key that the next calls will name, when the router has it already.
@@ -156,6 +158,14 @@ impl KeyView<'_> {
     pub fn hint(&mut self, key: &[u8], slot: u16) {
         debug_assert_eq!(slot, super::slot::slot(key));
         self.remember(key, Recent::words, slot);
+    }
+
+    /// Tells the hash of the key that the next calls will name, when it was computed before. The key is known again by where it lies, so it
+    /// must stay in place as long as this view is used: true of a command's arguments.
+    #[inline]
+    pub fn know(&mut self, key: &[u8], hash: KeyHash) {
+        debug_assert_eq!(hash, self.space.hasher.hash(key));
+        self.known = Some((key.as_ptr(), key.len(), hash));
     }
 
     #[inline]
@@ -169,6 +179,12 @@ impl KeyView<'_> {
 
     #[inline]
     fn hash(&mut self, key: &[u8]) -> KeyHash {
+        if let Some((at, length, hash)) = self.known
+            && at == key.as_ptr()
+            && length == key.len()
+        {
+            return hash;
+        }
         if key.len() > RECENT_BYTES {
             return self.space.hasher.hash(key);
         }

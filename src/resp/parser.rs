@@ -202,6 +202,11 @@ impl Parser {
         }
     }
 
+    /// Whether nothing of a command has been read yet.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Done) || (matches!(self.stage, Stage::Start) && self.pos == 0 && self.searched == 0)
+    }
+
     /// While a large bulk string is being received: where its bytes go.
     pub fn large(&mut self) -> Option<&mut LargeBulk> {
         self.large.as_mut()

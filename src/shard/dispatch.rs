@@ -3,11 +3,12 @@
 use super::batch::{Batch, Message, Request, Response};
 use super::client::{Client, Connection, Input, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
+use super::lookahead::Known;
 use super::{Shard, ShardIo};
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::{CommandId, Commands};
 use crate::commands::{Command, Ctx, Error, Flags, Handler, Outcome, keys};
-use crate::keyspace::slot;
+use crate::keyspace::{KeyHash, slot};
 use crate::observe::monitor;
 use crate::observe::slowlog::Sender;
 use crate::observe::stats::CallResult;
@@ -107,17 +108,25 @@ impl Shard {
         let Connection { input: Input { parser, parsed, .. }, client } = connection;
         let mut at = 0;
         let mut commands = 0;
+        let mut limits = self.request_limits(client);
         while !client.stall.any() {
             let rest = &bytes[at..];
+            if parsed.is_none() && client.authenticated && parser.is_idle() {
+                let (length, count) = self.run_ahead(io, client, rest, &limits);
+                at += length;
+                commands += count;
+                if count > 0 {
+                    self.end_turn(client, commands);
+                    continue;
+                }
+                if client.stall.any() {
+                    break;
+                }
+            }
             let length = match parsed.take() {
                 Some(length) => length,
                 None => {
-                    let limits = Limits {
-                        max_bulk_bytes: self.config.proto_max_bulk_len,
-                        max_inline_bytes: self.config.proto_inline_max_size as usize,
-                        authenticated: client.authenticated,
-                        ..Limits::default()
-                    };
+                    limits.authenticated = client.authenticated;
                     match parser.parse(rest, &limits) {
                         Ok(Parsed::Command { consumed }) => consumed,
                         Ok(Parsed::Nothing { consumed }) => {
@@ -134,7 +143,7 @@ impl Shard {
                     }
                 }
             };
-            match self.execute(io, client, &parser.args(rest)) {
+            match self.execute(io, client, &parser.args(rest), Known::default()) {
                 Step::Done => {
                     at += length;
                     parser.reset();
@@ -145,17 +154,50 @@ impl Shard {
                 }
             }
             commands += 1;
-            if commands == COMMANDS_A_TURN {
-                client.stall.add(Stall::TURN);
-                self.resume.push(client.socket);
-            }
+            self.end_turn(client, commands);
         }
         (at, Stop::Rest)
     }
 
-    fn execute(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
+    /// Reads several commands ahead and executes them: how many bytes and commands that were.
+    fn run_ahead(&mut self, io: &mut ShardIo, client: &mut Client, bytes: &[u8], limits: &Limits) -> (usize, usize) {
+        let mut ahead = self.lookahead.take().unwrap_or_default();
+        self.read_ahead(&mut ahead, client.database, bytes, limits);
+        let (mut length, mut count) = (0, 0);
+        while count < ahead.len() && !client.stall.any() {
+            let (args, known) = ahead.get(count, bytes);
+            if let Step::Wait = self.execute(io, client, &args, known) {
+                break;
+            }
+            length = ahead.end(count);
+            count += 1;
+        }
+        ahead.clear();
+        self.lookahead = Some(ahead);
+        (length, count)
+    }
+
+    /// Lets others have a turn after so many commands of one client.
+    fn end_turn(&mut self, client: &mut Client, commands: usize) {
+        if commands >= COMMANDS_A_TURN && !client.stall.any() {
+            client.stall.add(Stall::TURN);
+            self.resume.push(client.socket);
+        }
+    }
+
+    fn request_limits(&self, client: &Client) -> Limits {
+        Limits {
+            max_bulk_bytes: self.config.proto_max_bulk_len,
+            max_inline_bytes: self.config.proto_inline_max_size as usize,
+            authenticated: client.authenticated,
+            ..Limits::default()
+        }
+    }
+
+    #[inline]
+    fn execute(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>, known: Known) -> Step {
         if client.reply_mode == ReplyMode::On {
-            return self.execute_answered(io, client, args);
+            return self.execute_answered(io, client, args, known);
         }
         self.execute_muted(io, client, args)
     }
@@ -170,7 +212,7 @@ impl Shard {
         let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
         let mode = std::mem::take(&mut client.reply_mode);
         client.muted = true;
-        let step = self.execute_answered(io, client, args);
+        let step = self.execute_answered(io, client, args, Known::default());
         // CLIENT REPLY itself may have set another mode, and then answers.
         if client.muted {
             client.out.buf.truncate(bytes);
@@ -183,8 +225,12 @@ impl Shard {
         step
     }
 
-    fn execute_answered(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
-        let (id, command) = match self.commands.resolve(args) {
+    fn execute_answered(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>, known: Known) -> Step {
+        let resolved = match known.command {
+            Some(id) => self.commands.check(id, args),
+            None => self.commands.resolve(args),
+        };
+        let (id, command) = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
                 let known = self.commands.lookup(args);
@@ -210,7 +256,10 @@ impl Shard {
         }
         client.last_command = Some(id);
         match command.handler {
-            Handler::Data(handler) => self.execute_data(io, client, id, handler, args),
+            Handler::Data(handler) => {
+                let call = Call { id, handler, database: client.database, proto: client.proto, hash: known.hash };
+                self.execute_data(io, client, &call, args, known.slot)
+            }
             Handler::Server(server) => {
                 self.execute_server(io, client, id, server, args);
                 Step::Done
@@ -267,14 +316,14 @@ impl Shard {
         &mut self,
         io: &mut ShardIo,
         client: &mut Client,
-        id: CommandId,
-        handler: DataHandler,
+        call: &Call,
         args: &Args<'_>,
+        slot: Option<u16>,
     ) -> Step {
-        match self.place(id, args) {
-            Place::Here => self.execute_here(client, id, handler, args),
-            Place::There(shard) => self.execute_there(io, client, id, shard, args),
-            Place::Many => return self.execute_many(client, id, args),
+        match self.place(call.id, args, slot) {
+            Place::Here => self.execute_here(client, call, args),
+            Place::There(shard) => self.execute_there(io, client, call.id, shard, args),
+            Place::Many => return self.execute_many(client, call.id, args),
         }
         Step::Done
     }
@@ -293,7 +342,7 @@ impl Shard {
     }
 
     #[inline]
-    fn place(&self, id: CommandId, args: &Args<'_>) -> Place {
+    fn place(&self, id: CommandId, args: &Args<'_>, slot: Option<u16>) -> Place {
         let shards = self.shared.shards;
         if shards == 1 {
             return Place::Here;
@@ -301,7 +350,10 @@ impl Shard {
         let at = |shard: usize| if shard == self.id { Place::Here } else { Place::There(shard) };
         match self.routes[id.index()] {
             Route::Keyless => Place::Here,
-            Route::One(index) => at(slot::shard_of(slot::slot(args.get(index.into())), shards)),
+            Route::One(index) => {
+                let slot = slot.unwrap_or_else(|| slot::slot(args.get(index.into())));
+                at(slot::shard_of(slot, shards))
+            }
             Route::Many => {
                 let mut first = None;
                 let mut several = false;
@@ -319,33 +371,28 @@ impl Shard {
     }
 
     #[inline]
-    fn execute_here(&mut self, client: &mut Client, id: CommandId, handler: DataHandler, args: &Args<'_>) {
-        let (database, proto) = (client.database, client.proto);
+    fn execute_here(&mut self, client: &mut Client, call: &Call, args: &Args<'_>) {
         let response = if client.replies.is_empty() {
             self.ready_output(client);
-            self.run_handler(id, handler, database, proto, args, &mut client.out)
+            self.run_handler(call, args, &mut client.out)
         } else {
-            client.replies.stash(|out| self.run_handler(id, handler, database, proto, args, out))
+            client.replies.stash(|out| self.run_handler(call, args, out))
         };
-        self.account(client, id, &response, args);
+        self.account(client, call.id, &response, args);
         self.touch(client);
     }
 
     /// Runs a data command over this shard's keys.
-    fn run_handler(
-        &mut self,
-        id: CommandId,
-        handler: DataHandler,
-        database: usize,
-        proto: Proto,
-        args: &Args<'_>,
-        out: &mut Out,
-    ) -> Response {
+    fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
+        let Call { id, handler, database, proto, hash } = *call;
         let start = out.buf.len();
         let attached = out.attached.len();
         let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
         let outcome = refused.and_then(|()| {
-            let keys = self.keyspace.view(database, self.now_ms, &self.policy);
+            let mut keys = self.keyspace.view(database, self.now_ms, &self.policy);
+            if let (Some(hash), Route::One(index)) = (hash, self.routes[id.index()]) {
+                keys.know(args.get(index.into()), hash);
+            }
             let out = Writer::new(out, proto);
             let mut ctx = Ctx { keys, out, max_bulk_bytes: self.config.proto_max_bulk_len, dirty: 0 };
             let outcome = handler(&mut ctx, args);
@@ -458,7 +505,8 @@ impl Shard {
                 unreachable!("only data commands are sent to other cores");
             };
             let database = usize::from(request.database);
-            self.run_handler(request.command, handler, database, request.proto, args, out)
+            let call = Call { id: request.command, handler, database, proto: request.proto, hash: None };
+            self.run_handler(&call, args, out)
         });
     }
 
@@ -529,6 +577,16 @@ impl Shard {
         let error = error.clone();
         self.reply(client, |_| Err(error));
     }
+}
+
+/// A data command about to run.
+struct Call {
+    id: CommandId,
+    handler: DataHandler,
+    database: usize,
+    proto: Proto,
+    /// Of its single key, if that was computed already.
+    hash: Option<KeyHash>,
 }
 
 type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;

@@ -16,6 +16,7 @@ mod connections;
 mod dispatch;
 pub mod fanout;
 pub mod limits;
+mod lookahead;
 mod memory;
 mod reply;
 mod server;
@@ -136,6 +137,8 @@ pub struct Shard {
     connections: Vec<Option<Box<Connection>>>,
     /// Those that have something to send, or have to be looked at, at the end of the tick.
     to_send: Vec<SocketId>,
+    /// What was read ahead of the connection at work; kept for its memory.
+    lookahead: Option<Box<lookahead::Lookahead>>,
     /// Those that go on with their input in the next tick.
     resume: Vec<SocketId>,
     /// Those that wait for room on the way to another core.
@@ -190,6 +193,7 @@ impl Shard {
             memory_mark: 0,
             connections: Vec::new(),
             to_send: Vec::new(),
+            lookahead: None,
             resume: Vec::new(),
             waiting_outbox: Vec::new(),
             waiting_pause: Vec::new(),
