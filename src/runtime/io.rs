@@ -141,6 +141,8 @@ pub struct Io<M> {
     mailboxes: Mailboxes<M>,
     /// Executors to which a ring message failed: woken by their event descriptor from then on.
     slow_wake: Vec<bool>,
+    /// Sends pushed since the ring was last entered.
+    sends_pushed: u32,
     /// Whether the next tick has work that no event announces.
     again: bool,
     /// A kernel interface failure that the executor cannot outlive.
@@ -162,6 +164,7 @@ impl<M> Io<M> {
             ending: false,
             slow_wake: vec![false; mailboxes.count()],
             mailboxes,
+            sends_pushed: 0,
             again: false,
             broken: None,
             counters: IoCounters::default(),
@@ -318,6 +321,7 @@ impl<M> Io<M> {
         }
         let entry = socket.send(out);
         self.unfinished += 1;
+        self.sends_pushed += 1;
         self.push(entry, user_data(Op::Send, id));
     }
 
@@ -425,7 +429,7 @@ impl<M> Io<M> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        self.ring.enter(wait)?;
+        self.ring.enter(wait, std::mem::take(&mut self.sends_pushed))?;
         self.counters.enters = self.ring.enters;
         Ok(())
     }

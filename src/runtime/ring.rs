@@ -21,8 +21,13 @@ use super::limits::{COMPLETION_ENTRIES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, R
 /// The buffer group that every receive of a ring draws from.
 pub const BUFFER_GROUP: u16 = 0;
 
+/// How long sends that were expected to complete at once, and did not, may hold up other completions.
+const EXPECTED_WAIT_US: u32 = 50;
+
 pub struct Ring {
     uring: IoUring,
+    /// The kernel can wait for several completions and fall back to one (6.12).
+    can_expect: bool,
     /// Calls of `io_uring_enter`, for the observer.
     pub enters: u64,
 }
@@ -43,7 +48,8 @@ impl Ring {
             .setup_submit_all()
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(RING_ENTRIES)?;
-        Ok(Ring { uring, enters: 0 })
+        let can_expect = uring.params().is_feature_min_timeout();
+        Ok(Ring { uring, can_expect, enters: 0 })
     }
 
     pub fn fd(&self) -> RawFd {
@@ -70,9 +76,12 @@ impl Ring {
     }
 
     /// Submits what was pushed, runs the kernel's deferred work, and waits as told for a completion.
-    pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+    ///
+    /// `expected` of the pushed entries complete at once as a rule (sends to sockets with room): a wait is for one completion more than these,
+    /// or the executor would be woken by its own sends. Those that do not complete at once hold it up for [`EXPECTED_WAIT_US`] at most.
+    pub fn enter(&mut self, wait: Wait, expected: u32) -> io::Result<()> {
         let timespec;
-        let args = match wait {
+        let mut args = match wait {
             Wait::EventOr(limit) => {
                 timespec = Timespec::new().sec(limit.as_secs()).nsec(limit.subsec_nanos());
                 SubmitArgs::new().timespec(&timespec)
@@ -82,7 +91,14 @@ impl Ring {
         let pending = self.uring.submission().len();
         const GET_EVENTS: u32 = 1;
         const EXT_ARG: u32 = 1 << 3;
-        let want = !matches!(wait, Wait::No) as u32;
+        let want = match wait {
+            Wait::No => 0,
+            Wait::Event | Wait::EventOr(_) if expected > 0 && self.can_expect => {
+                args = args.min_wait_usec(EXPECTED_WAIT_US);
+                1 + expected
+            }
+            Wait::Event | Wait::EventOr(_) => 1,
+        };
         self.enters += 1;
         // SAFETY: `args` and the time it points to live over the call; the flags are the documented ones of an extended argument.
         let result = unsafe { self.uring.submitter().enter(pending as u32, want, GET_EVENTS | EXT_ARG, Some(&args)) };
