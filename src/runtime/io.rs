@@ -14,6 +14,7 @@ use slab::Slab;
 pub(super) use completion::Completed;
 
 use super::ExecutorId;
+use super::activity::Activity;
 use super::limits::RECEIVE_BUFFERS;
 use super::mailbox::{self, Mailboxes, WakeUp};
 use super::ring::{Ring, Wait};
@@ -141,6 +142,7 @@ pub struct Io<M> {
     mailboxes: Mailboxes<M>,
     /// Executors to which a ring message failed: woken by their event descriptor from then on.
     slow_wake: Vec<bool>,
+    activity: Activity,
     /// Sends pushed since the ring was last entered.
     sends_pushed: u32,
     /// Whether the next tick has work that no event announces.
@@ -164,6 +166,7 @@ impl<M> Io<M> {
             ending: false,
             slow_wake: vec![false; mailboxes.count()],
             mailboxes,
+            activity: Activity::new(),
             sends_pushed: 0,
             again: false,
             broken: None,
@@ -429,7 +432,12 @@ impl<M> Io<M> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        self.ring.enter(wait, std::mem::take(&mut self.sends_pushed))?;
+        let sends = std::mem::take(&mut self.sends_pushed);
+        let gather = match wait {
+            Wait::No => 0,
+            Wait::Event | Wait::EventOr(_) => self.activity.gather(Instant::now()),
+        };
+        self.ring.enter(wait, sends + gather)?;
         self.counters.enters = self.ring.enters;
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! This is the only folder that names glommio or io_uring. It knows nothing of commands, keys or protocols, except that bytes
 //! to be sent come as [`crate::resp::Out`].
 
+mod activity;
 pub mod clock;
 mod executor;
 mod io;

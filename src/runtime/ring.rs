@@ -21,8 +21,8 @@ use super::limits::{COMPLETION_ENTRIES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, R
 /// The buffer group that every receive of a ring draws from.
 pub const BUFFER_GROUP: u16 = 0;
 
-/// How long sends that were expected to complete at once, and did not, may hold up other completions.
-const EXPECTED_WAIT_US: u32 = 50;
+/// How long expected completions that do not come may hold up the one that did.
+const EXPECTED_WAIT_US: u32 = 25;
 
 pub struct Ring {
     uring: IoUring,
@@ -77,8 +77,9 @@ impl Ring {
 
     /// Submits what was pushed, runs the kernel's deferred work, and waits as told for a completion.
     ///
-    /// `expected` of the pushed entries complete at once as a rule (sends to sockets with room): a wait is for one completion more than these,
-    /// or the executor would be woken by its own sends. Those that do not complete at once hold it up for [`EXPECTED_WAIT_US`] at most.
+    /// A wait is for one completion more than `expected`, for [`EXPECTED_WAIT_US`] at most, and for any one after that. Expected are those of
+    /// the sends just pushed, which complete at once as a rule and would only wake the executor that pushed them; and, under load, some
+    /// of other connections.
     pub fn enter(&mut self, wait: Wait, expected: u32) -> io::Result<()> {
         let timespec;
         let mut args = match wait {

@@ -46,11 +46,13 @@ pub struct Socket {
     /// A finished send's memory, kept for the next one.
     spare: Option<Box<Sending>>,
     pub closing: bool,
+    /// The window of activity in which it last received something.
+    pub seen: u32,
 }
 
 impl Socket {
     pub fn new(fd: RawFd, generation: u32) -> Socket {
-        Socket { fd, generation, receiving: Receiving::Idle, sending: None, spare: None, closing: false }
+        Socket { fd, generation, receiving: Receiving::Idle, sending: None, spare: None, closing: false, seen: 0 }
     }
 
     /// The entry that arms the multishot receive.

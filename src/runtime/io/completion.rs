@@ -125,6 +125,9 @@ impl<M> Io<M> {
                 if !cqueue::more(flags) && !stopped {
                     self.start_receiving(id);
                 }
+                if let Some(socket) = self.sockets.get_mut(id.index as usize) {
+                    self.activity.note(&mut socket.seen);
+                }
                 Completed::Received { socket: id, buffer, len: result as usize, stopped }
             }
             0 => Completed::Event { event: Event::Ended { socket: id, error: None }, buffer },
