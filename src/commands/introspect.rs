@@ -20,7 +20,6 @@ pub fn execute(commands: &Commands, id: CommandId, args: &Args<'_>, out: &mut Wr
         "docs" => docs(commands, args, out),
         "getkeys" => return get_keys(commands, args, Detail::Keys, out),
         "getkeysandflags" => return get_keys(commands, args, Detail::KeysAndFlags, out),
-        "help" => write_help(commands.container(id), out),
         "info" => info(commands, args, out),
         "list" => return list(commands, args, out),
         _ => all(commands, out),
@@ -488,10 +487,12 @@ mod tests {
                 "    Print this help.",
             ]
         );
-        let command = ask("command help");
-        assert!(command.starts_with(
-            "*17 +COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are: +(no subcommand) +    Describes"
-        ));
-        assert!(command.ends_with("+HELP +    Print this help."));
+        let command = help(super::super::table::find("command").expect("command"));
+        assert_eq!(command.len(), 17);
+        assert_eq!(command[1], "(no subcommand)");
+        let mut out = Out::default();
+        write_help(super::super::table::find("command").expect("command"), &mut Writer::new(&mut out, Proto::Resp2));
+        assert!(out.buf.starts_with(b"*17\r\n+COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n"));
+        assert!(out.buf.ends_with(b"+HELP\r\n+    Print this help.\r\n"));
     }
 }

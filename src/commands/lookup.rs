@@ -7,7 +7,7 @@
 //!
 //! `rename-command` changes under which name a command is found, nothing else: its id and its full name stay.
 
-use super::error::{c_string, shown};
+use super::error::{ERROR_TEXT_BYTES, c_string, clipped};
 use super::{Command, Error, table};
 use crate::resp::Args;
 
@@ -176,6 +176,11 @@ impl Commands {
         self.get(CommandId(self.entries[id.index()].container))
     }
 
+    /// Whether this is the HELP of a container.
+    pub fn is_help(&self, id: CommandId) -> bool {
+        self.entries[id.index()].container != id.0 && self.get(id).name == "help"
+    }
+
     /// How many ids there are, those of subcommands and of disabled commands included.
     pub fn count(&self) -> usize {
         self.entries.len()
@@ -193,34 +198,26 @@ impl Commands {
     }
 }
 
-/// How much of an unknown name, and of the arguments behind it, an error repeats.
-const ERROR_TEXT_BYTES: usize = 128;
-
-fn clipped(arg: &[u8], bytes: usize) -> &[u8] {
-    let text = c_string(arg);
-    &text[..text.len().min(bytes)]
-}
-
 fn unknown_command(args: &Args<'_>) -> Error {
     let mut shown: Vec<u8> = Vec::new();
     for arg in args.iter_from(1) {
         if shown.len() >= ERROR_TEXT_BYTES {
             break;
         }
-        let text = clipped(arg, ERROR_TEXT_BYTES - shown.len());
+        let text = c_string(arg);
+        let text = &text[..text.len().min(ERROR_TEXT_BYTES - shown.len())];
         shown.push(b'\'');
         shown.extend_from_slice(text);
         shown.extend_from_slice(b"' ");
     }
-    let name = String::from_utf8_lossy(clipped(args.get(0), ERROR_TEXT_BYTES)).into_owned();
-    let shown = String::from_utf8_lossy(&shown);
-    Error::with(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    let name = clipped(args.get(0));
+    Error::concat(&[b"ERR unknown command '", name, b"', with args beginning with: ", &shown])
 }
 
 fn unknown_subcommand(args: &Args<'_>) -> Error {
-    let sub = String::from_utf8_lossy(clipped(args.get(1), ERROR_TEXT_BYTES)).into_owned();
-    let container = shown(args.get(0)).to_ascii_uppercase();
-    Error::with(format!("ERR unknown subcommand '{sub}'. Try {container} HELP."))
+    let sub = clipped(args.get(1));
+    let container = c_string(args.get(0)).to_ascii_uppercase();
+    Error::concat(&[b"ERR unknown subcommand '", sub, b"'. Try ", &container, b" HELP."])
 }
 
 /// A name of 1 to 16 bytes in lower case: its first and its last bytes, which overlap unless they are needed, and its length.
@@ -324,7 +321,7 @@ mod tests {
                 assert!(std::ptr::eq(command, commands.get(id)));
                 Ok(commands.full_name(id).to_owned())
             }
-            Err(error) => Err(error.message().to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -176,7 +176,7 @@ mod tests {
     /// Replies of redis-server 7.0.15 to SELECT.
     #[test]
     fn databases_are_refused_as_redis_does() {
-        let index = |arg: &str| database(16, arg.as_bytes()).map_err(|error| error.message().to_owned());
+        let index = |arg: &str| database(16, arg.as_bytes()).map_err(|error| error.to_string());
         assert_eq!(index("15"), Ok(15));
         for (arg, text) in [
             ("16", "ERR DB index is out of range"),

@@ -17,16 +17,17 @@ pub struct Changed {
 pub fn get<P: AsRef<[u8]>>(config: &Config, patterns: &[P]) -> Vec<(String, String)> {
     let named = table::all().filter(|directive| directive.has_value());
     let named = named.flat_map(|directive| directive.names().map(move |name| (name, directive)));
-    let wanted = |name: &str| patterns.iter().any(|pattern| selects(pattern.as_ref(), name));
-    let found: BTreeMap<_, _> = named.filter(|(name, _)| wanted(name)).collect();
-    found.into_iter().map(|(name, directive)| (name.to_owned(), directive.show(config))).collect()
+    let asked = |name: &str| patterns.iter().find_map(|pattern| selects(pattern.as_ref(), name));
+    let found: BTreeMap<_, _> = named.filter_map(|(name, directive)| Some((name, (asked(name)?, directive)))).collect();
+    found.into_values().map(|(name, directive)| (name, directive.show(config))).collect()
 }
 
-/// Without a glob character a pattern is a name, and a backslash only a backslash.
-fn selects(pattern: &[u8], name: &str) -> bool {
+/// What the directive is called in the answer to a pattern that selects it. Without a glob character a pattern is a name, repeated as
+/// the client wrote it, and a backslash only a backslash.
+fn selects(pattern: &[u8], name: &str) -> Option<String> {
     match pattern.iter().any(|byte| b"[*?".contains(byte)) {
-        true => glob::matches(pattern, name.as_bytes(), Case::Insensitive),
-        false => pattern.eq_ignore_ascii_case(name.as_bytes()),
+        true => glob::matches(pattern, name.as_bytes(), Case::Insensitive).then(|| name.to_owned()),
+        false => pattern.eq_ignore_ascii_case(name.as_bytes()).then(|| String::from_utf8_lossy(pattern).into_owned()),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::runtime::memory::good_size;
 /// A value of this size or more gets an allocation of its own, which replies share instead of copying.
 pub const SHARED_BYTES: usize = 16 << 10;
 /// Up to this length Redis keeps a string that was set whole beside its object and calls it `embstr`.
-const EMBEDDED_BYTES: usize = 44;
+pub const EMBEDDED_BYTES: usize = 44;
 
 const HEADER_BYTES: usize = 12;
 const KEY_LENGTH_AT: usize = 4;
@@ -104,9 +104,10 @@ impl<'a> Shaped<'a> {
             },
             NewStr::Take(text) => match parse_canonical(&text) {
                 Some(number) => Self::Int(number),
-                None if text.len() < SHARED_BYTES => Self::InlineOwned(text),
-                None => Self::Shared(text),
+                None => Self::of(NewStr::Text(text)),
             },
+            NewStr::Text(text) if text.len() < SHARED_BYTES => Self::InlineOwned(text),
+            NewStr::Text(text) => Self::Shared(text),
         }
     }
 

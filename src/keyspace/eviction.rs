@@ -138,11 +138,13 @@ pub struct Policy {
     pub lfu_log_factor: u32,
     /// `lfu-decay-time`, in minutes; 0: counters do not decay.
     pub lfu_decay_time: u32,
+    /// Whether commands count as accesses to their keys (CLIENT NO-TOUCH).
+    pub touches: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { kind: PolicyKind::NoEviction, samples: 5, lfu_log_factor: 10, lfu_decay_time: 1 }
+        Self { kind: PolicyKind::NoEviction, samples: 5, lfu_log_factor: 10, lfu_decay_time: 1, touches: true }
     }
 }
 

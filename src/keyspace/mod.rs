@@ -26,7 +26,7 @@ mod space;
 mod table;
 mod view;
 
-pub use entry::{SHARED_BYTES, parse_canonical};
+pub use entry::{EMBEDDED_BYTES, SHARED_BYTES, parse_canonical};
 pub use eviction::{Evicted, Policy, PolicyKind};
 pub use expiry::ExpireProgress;
 pub use hash::{KeyHash, first_position, slot_at};

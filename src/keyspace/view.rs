@@ -19,11 +19,14 @@ pub enum StrRef<'a> {
     Shared(&'a Bytes),
 }
 
-/// A string value to be stored. The keyspace picks the encoding: a canonical decimal of 20 digits or less becomes an integer.
+/// A string value to be stored. The keyspace picks the encoding: a canonical decimal of 20 digits or less becomes an integer,
+/// unless it comes as `Text`.
 pub enum NewStr<'a> {
     Copy(&'a [u8]),
     /// Kept without a copy when it is large.
     Take(Bytes),
+    /// The same, and never an integer.
+    Text(Bytes),
     Int(i64),
 }
 
@@ -222,6 +225,9 @@ impl KeyView<'_> {
 
     #[inline]
     fn touch_at(&mut self, place: Place) {
+        if !self.policy.touches {
+            return;
+        }
         let entry = self.space.tables[self.db].entry_mut(place);
         let touched = self.policy.touched(entry.clock(), self.now_ms, &mut self.space.dice);
         // Within one second an LRU clock stays as it is: no write to the entry's cache line.
@@ -372,7 +378,7 @@ impl KeyView<'_> {
         let expiry = taken.expire_at_ms.map_or(Expiry::None, Expiry::AtMs);
         match taken.value {
             Value::Int(number) => self.set_string(key, NewStr::Int(number), expiry),
-            Value::Str(text) => self.set_string(key, NewStr::Take(text), expiry),
+            Value::Str(text) => self.set_string(key, NewStr::Text(text), expiry),
         }
     }
 

@@ -178,7 +178,7 @@ pub fn write_graph(
     unix_time_seconds: u64,
 ) -> Result<(), Error> {
     let Some(found) = monitor.event(event) else {
-        return Err(Error::with(format!("ERR No samples available for event '{}'", String::from_utf8_lossy(event))));
+        return Err(Error::concat(&[b"ERR No samples available for event '", event, b"'"]));
     };
     out.verbatim(&graph(found, unix_time_seconds));
     Ok(())
@@ -305,7 +305,7 @@ mod tests {
     fn a_graph_needs_samples() {
         let nothing = written(Proto::Resp2, |out| {
             let result = write_graph(out, &LatencyMonitor::new(1), b"x", 0);
-            assert_eq!(result.unwrap_err().message(), "ERR No samples available for event 'x'");
+            assert_eq!(result.unwrap_err().to_string(), "ERR No samples available for event 'x'");
         });
         assert_eq!(nothing, "");
     }

@@ -9,11 +9,18 @@ const COLUMNS: usize = 13;
 const MAX_HEIGHT: usize = 7;
 const GROUND: usize = 5 * COLUMNS + 1;
 
-/// LOLWUT [VERSION n] [...]: the picture is the same for every version, what else is given is ignored, as in Redis. `seed`
-/// decides the heights.
+/// LOLWUT [VERSION n] [...]: the picture is the same for every version. As in Redis, the pictures of versions 5 and 6 take three and two
+/// numbers, and what else is given is ignored. `seed` decides the heights.
 pub fn lolwut(out: &mut Writer<'_>, args: &Args<'_>, seed: u64) -> Outcome {
     if args.len() >= 3 && args.is(1, "version") {
-        int(args.get(2))?;
+        let numbers = match int(args.get(2))? {
+            5 => 3,
+            6 => 2,
+            _ => 0,
+        };
+        for number in args.iter_from(3).take(numbers) {
+            int(number)?;
+        }
     }
     out.verbatim(&picture(seed));
     Ok(())
@@ -89,7 +96,8 @@ mod tests {
     #[test]
     fn arguments() {
         assert!(run(&["lolwut"]).unwrap().starts_with("=") && run(&["lolwut", "version", "5", "1"]).is_ok());
-        assert!(run(&["lolwut", "version"]).is_ok());
+        assert!(run(&["lolwut", "version"]).is_ok() && run(&["lolwut", "version", "6", "1", "2", "x"]).is_ok());
+        assert_eq!(run(&["lolwut", "version", "5", "1", "x"]), Err(Error::NotInteger));
         assert_eq!(run(&["lolwut", "VERSION", "x"]), Err(Error::NotInteger));
     }
 }

@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(parse_get(Some(b"-1")), Ok(usize::MAX));
         for bad in [&b"-2"[..], b"abc", b"", b"1.5", b"9223372036854775808"] {
             let message = parse_get(Some(bad)).unwrap_err();
-            assert_eq!(message.message(), "ERR count should be greater than or equal to -1");
+            assert_eq!(message.to_string(), "ERR count should be greater than or equal to -1");
         }
         let mut log = SlowLog::new(Arc::new(AtomicU64::new(5)), 0, 10);
         log.push(1795221926, 18, &args(&["debug", "jmap"]).args(), SENDER);

@@ -88,12 +88,12 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// The text behind `ERR `. Line breaks in it are for the reply writer to replace.
-    pub fn message(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
+    pub fn message(&self) -> Cow<'static, [u8]> {
+        let text = match self {
             ProtocolError::InvalidMultibulkLength => "Protocol error: invalid multibulk length",
             ProtocolError::InvalidBulkLength => "Protocol error: invalid bulk length",
             ProtocolError::ExpectedDollar(got) => {
-                return format!("Protocol error: expected '$', got '{}'", char::from(*got)).into();
+                return [b"Protocol error: expected '$', got '", &[*got][..], b"'"].concat().into();
             }
             ProtocolError::TooBigInline => "Protocol error: too big inline request",
             ProtocolError::TooBigMultibulkCount => "Protocol error: too big mbulk count string",
@@ -102,13 +102,14 @@ impl ProtocolError {
             ProtocolError::UnauthenticatedMultibulk => "Protocol error: unauthenticated multibulk length",
             ProtocolError::UnauthenticatedBulk => "Protocol error: unauthenticated bulk length",
             ProtocolError::TooBigCommand => "Protocol error: too big request",
-        })
+        };
+        Cow::Borrowed(text.as_bytes())
     }
 }
 
 impl std::fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message())
+        f.write_str(&String::from_utf8_lossy(&self.message()))
     }
 }
 

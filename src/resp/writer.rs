@@ -100,9 +100,9 @@ impl<'a> Writer<'a> {
     }
 
     /// An error line; `text` starts with its code (`ERR ...`). Line breaks in it become spaces, as they would end the reply.
-    pub fn error(&mut self, text: &str) {
+    pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.out.buf.push(b'-');
-        self.out.buf.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.out.buf.extend(text.as_ref().iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
         self.out.buf.extend_from_slice(b"\r\n");
     }
 

@@ -161,11 +161,6 @@ pub fn peak_bytes() -> usize {
     PEAK.fetch_max(used, Ordering::Relaxed).max(used)
 }
 
-/// Forgets the peak (CONFIG RESETSTAT).
-pub fn reset_peak() {
-    PEAK.store(used_bytes(), Ordering::Relaxed);
-}
-
 /// Bytes of the process in physical memory, from `/proc/self/statm`.
 pub fn resident_bytes() -> std::io::Result<usize> {
     let text = std::fs::read_to_string("/proc/self/statm")?;

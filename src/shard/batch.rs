@@ -41,16 +41,24 @@ pub struct Arrival {
     pub listener: u32,
 }
 
-/// One command on its way to the core that owns its keys.
+/// Where a command comes from.
 #[derive(Clone, Copy)]
-pub struct Request {
+pub struct Origin {
     /// Who waits for the reply.
     pub socket: SocketId,
     /// Its place in the connection's reply queue.
     pub sequence: u32,
-    pub command: CommandId,
     pub database: u16,
     pub proto: Proto,
+    /// Whether it counts as an access to its keys.
+    pub touches: bool,
+}
+
+/// One command on its way to the core that owns its keys.
+#[derive(Clone, Copy)]
+pub struct Request {
+    pub origin: Origin,
+    pub command: CommandId,
     first_span: u32,
     spans: u32,
     first_big: u32,
@@ -80,15 +88,7 @@ const KEEP_BYTES: usize = 256 * 1024;
 
 impl Batch {
     /// Appends a command.
-    pub fn push(
-        &mut self,
-        socket: SocketId,
-        sequence: u32,
-        command: CommandId,
-        database: u16,
-        proto: Proto,
-        args: &Args<'_>,
-    ) {
+    pub fn push(&mut self, origin: Origin, command: CommandId, args: &Args<'_>) {
         let (first_span, first_big) = (self.spans.len(), self.bigs.len());
         for i in 0..args.len() {
             match args.separate(i) {
@@ -104,11 +104,8 @@ impl Batch {
             }
         }
         self.requests.push(Request {
-            socket,
-            sequence,
+            origin,
             command,
-            database,
-            proto,
             first_span: first_span as u32,
             spans: args.len() as u32,
             first_big: first_big as u32,

@@ -172,5 +172,6 @@ impl Client {
         self.no_evict = false;
         self.no_touch = false;
         self.reply_mode = ReplyMode::On;
+        self.muted = false;
     }
 }

@@ -12,9 +12,11 @@ use super::limits::{
     KEEP_BUFFER_BYTES, OUTBOX_BATCHES, OUTPUT_PAUSE_BYTES, SPARE_BUFFERS, STALLED_INPUT_BYTES, SWEEP_PARTS,
 };
 use super::{Arrival, Message, Shard, ShardIo};
+use crate::commands::Error;
+use crate::commands::clients::ReplyMode;
 use crate::config::OutputLimit;
 use crate::node::{LISTENER_CORE, LISTENER_UNIX};
-use crate::resp::{Out, Writer};
+use crate::resp::Out;
 use crate::runtime::{Event, SocketId, net};
 
 const REFUSED_FULL: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -247,7 +249,13 @@ impl Shard {
             client.queued = true;
             self.to_send.push(socket);
         }
+        self.spare_output(buffer);
+    }
+
+    /// Keeps a buffer that is no longer needed for the next client that needs one.
+    pub(super) fn spare_output(&mut self, mut buffer: Out) {
         if self.spare_outs.len() < SPARE_BUFFERS && buffer.buf.capacity() <= KEEP_BUFFER_BYTES {
+            buffer.clear();
             self.spare_outs.push(buffer);
         }
     }
@@ -306,7 +314,8 @@ impl Shard {
             client.sending_bytes = out.len();
             io.send(client.socket, out);
         }
-        if client.stall.has(Stall::ENDING) && client.output_bytes() == 0 && client.replies.is_empty() {
+        let working = client.stall.has(Stall::TASK) || !client.replies.is_empty();
+        if client.stall.has(Stall::ENDING) && client.output_bytes() == 0 && !working {
             return Fate::Close;
         }
         let pending = client.output_bytes();
@@ -337,10 +346,10 @@ impl Shard {
     }
 
     /// Answers a client that does not speak the protocol, and ends it.
-    pub(super) fn refuse(&mut self, client: &mut Client, message: &str) {
-        self.ready_output(client);
-        Writer::new(&mut client.out, client.proto).error(message);
-        self.stats.record_error(message.as_bytes());
+    pub(super) fn refuse(&mut self, client: &mut Client, error: &Error) {
+        if client.reply_mode == ReplyMode::On {
+            self.reply_error(client, error);
+        }
         self.end(client);
     }
 

@@ -1,6 +1,6 @@
 //! From bytes to an executed command: parse, check, route, run, answer.
 
-use super::batch::{Batch, Message, Request, Response};
+use super::batch::{Batch, Message, Origin, Request, Response};
 use super::client::{Client, Connection, Input, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
 use super::lookahead::Known;
@@ -136,7 +136,7 @@ impl Shard {
                         Ok(Parsed::Incomplete) => break,
                         Ok(Parsed::Large { header }) => return (at, Stop::Large { header }),
                         Err(error) => {
-                            self.refuse(client, &format!("ERR {}", error.message()));
+                            self.refuse(client, &Error::concat(&[b"ERR ", &error.message()]));
                             parser.reset();
                             return (bytes.len(), Stop::Rest);
                         }
@@ -205,18 +205,15 @@ impl Shard {
     /// CLIENT REPLY OFF or SKIP: executes a command and drops its reply.
     #[cold]
     fn execute_muted(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) -> Step {
-        if !client.replies.is_empty() {
-            client.stall.add(Stall::BARRIER);
-            return Step::Wait;
-        }
-        let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
+        let (bytes, attached, waiting) = (client.out.buf.len(), client.out.attached.len(), client.replies.len());
         let mode = std::mem::take(&mut client.reply_mode);
         client.muted = true;
         let step = self.execute_answered(io, client, args, Known::default());
-        // CLIENT REPLY itself may have set another mode, and then answers.
+        // CLIENT REPLY ON and RESET have set another mode, and answer.
         if client.muted {
             client.out.buf.truncate(bytes);
             client.out.attached.truncate(attached);
+            client.replies.unstash(waiting);
             client.muted = client.stall.has(Stall::TASK);
             if mode == ReplyMode::Off || matches!(step, Step::Wait) {
                 client.reply_mode = mode;
@@ -249,15 +246,27 @@ impl Shard {
             client.stall.add(Stall::BARRIER);
             return Step::Wait;
         }
-        if self.gates.any()
-            && let Step::Wait = self.pass_gates(io, client, id, command, args)
-        {
-            return Step::Wait;
+        if self.gates.any() {
+            return self.execute_gated(io, client, id, command, args, known);
         }
+        self.execute_command(io, client, id, command, args, known)
+    }
+
+    #[inline(always)]
+    fn execute_command(
+        &mut self,
+        io: &mut ShardIo,
+        client: &mut Client,
+        id: CommandId,
+        command: &Command,
+        args: &Args<'_>,
+        known: Known,
+    ) -> Step {
         client.last_command = Some(id);
         match command.handler {
             Handler::Data(handler) => {
-                let call = Call { id, handler, database: client.database, proto: client.proto, hash: known.hash };
+                let (database, proto, touches) = (client.database, client.proto, self.touches(client, id));
+                let call = Call { id, handler, database, proto, touches, hash: known.hash };
                 self.execute_data(io, client, &call, args, known.slot)
             }
             Handler::Server(server) => {
@@ -277,25 +286,28 @@ impl Shard {
         Step::Done
     }
 
-    /// What is looked at only while some rare thing is on.
+    /// As [`Shard::execute_command`], with what is looked at only while some rare thing is on.
     #[cold]
-    fn pass_gates(
+    fn execute_gated(
         &mut self,
         io: &mut ShardIo,
         client: &mut Client,
         id: CommandId,
         command: &Command,
         args: &Args<'_>,
+        known: Known,
     ) -> Step {
         if self.gates.paused && self.pauses(id, command) {
             client.stall.add(Stall::PAUSE);
             self.waiting_pause.push(client.socket);
             return Step::Wait;
         }
-        if self.gates.monitors && monitor::is_shown(command.flags) {
+        let step = self.execute_command(io, client, id, command, args, known);
+        // As in Redis, what ran is shown: a SELECT with the database it switched to.
+        if self.gates.monitors && monitor::is_shown(command.flags) && matches!(step, Step::Done) {
             self.feed_monitors(io, client, args);
         }
-        Step::Done
+        step
     }
 
     fn pauses(&self, id: CommandId, command: &Command) -> bool {
@@ -322,7 +334,7 @@ impl Shard {
     ) -> Step {
         match self.place(call.id, args, slot) {
             Place::Here => self.execute_here(client, call, args),
-            Place::There(shard) => self.execute_there(io, client, call.id, shard, args),
+            Place::There(shard) => self.execute_there(io, client, call, shard, args),
             Place::Many => return self.execute_many(client, call.id, args),
         }
         Step::Done
@@ -378,13 +390,23 @@ impl Shard {
         } else {
             client.replies.stash(|out| self.run_handler(call, args, out))
         };
-        self.account(client, call.id, &response, args);
+        self.record(call.id, &response);
+        if self.is_slow(response.nanoseconds) {
+            self.note_slow(client, call.id, response.nanoseconds, args);
+        }
         self.touch(client);
+    }
+
+    /// Whether a command counts as an access to its keys.
+    #[inline]
+    pub(super) fn touches(&self, client: &Client, id: CommandId) -> bool {
+        !client.no_touch || self.commands.get(id).name == "touch"
     }
 
     /// Runs a data command over this shard's keys.
     fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
-        let Call { id, handler, database, proto, hash } = *call;
+        let Call { id, handler, database, proto, touches, hash } = *call;
+        self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
         let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
@@ -404,7 +426,7 @@ impl Shard {
             out.buf.truncate(start);
             out.attached.truncate(attached);
             Writer::new(out, proto).error(error.message());
-            self.stats.record_error(error.message().as_bytes());
+            self.stats.record_error(error.message());
         }
         let nanoseconds = self.lap();
         Response { end: out.buf.len(), nanoseconds, failed }
@@ -423,13 +445,10 @@ impl Shard {
         nanoseconds >= self.slow_nanoseconds
     }
 
-    /// Books a command that has run to its client's shard.
-    fn account(&mut self, client: &Client, id: CommandId, response: &Response, args: &Args<'_>) {
+    /// Books a command that has run, on its client's shard.
+    fn record(&mut self, id: CommandId, response: &Response) {
         let result = if response.failed { CallResult::Failed } else { CallResult::Ok };
         self.stats.record_call(id.index(), response.nanoseconds, result);
-        if self.is_slow(response.nanoseconds) {
-            self.note_slow(client, id, response.nanoseconds, args);
-        }
     }
 
     /// Enters a slow command into the log and the latency monitor.
@@ -447,10 +466,17 @@ impl Shard {
 
     // Commands for other cores
 
-    fn execute_there(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, shard: usize, args: &Args<'_>) {
+    fn execute_there(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, shard: usize, args: &Args<'_>) {
         let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
+        let origin = Origin {
+            socket: client.socket,
+            sequence,
+            database: call.database as u16,
+            proto: call.proto,
+            touches: call.touches,
+        };
         let batch = self.outgoing[shard].get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default());
-        batch.push(client.socket, sequence, id, client.database as u16, client.proto, args);
+        batch.push(origin, call.id, args);
         self.stats.counters.remote_commands_sent += 1;
         if batch.requests.len() >= BATCH_COMMANDS || batch.bytes() >= BATCH_BYTES {
             self.post_batch(io, shard);
@@ -504,8 +530,9 @@ impl Shard {
             let Handler::Data(handler) = command.handler else {
                 unreachable!("only data commands are sent to other cores");
             };
-            let database = usize::from(request.database);
-            let call = Call { id: request.command, handler, database, proto: request.proto, hash: None };
+            let Origin { database, proto, touches, .. } = request.origin;
+            let database = usize::from(database);
+            let call = Call { id: request.command, handler, database, proto, touches, hash: None };
             self.run_handler(&call, args, out)
         });
     }
@@ -516,11 +543,15 @@ impl Shard {
         for (request, response) in batch.requests.iter().zip(&batch.responses) {
             let range = start..response.end;
             start = response.end;
-            let next = self.with_connection(request.socket, |shard, connection| {
+            self.record(request.command, response);
+            let next = self.with_connection(request.origin.socket, |shard, connection| {
                 let client = &mut connection.client;
-                shard.account(client, request.command, response, &batch.args(request));
+                if shard.is_slow(response.nanoseconds) {
+                    shard.note_slow(client, request.command, response.nanoseconds, &batch.args(request));
+                }
                 shard.ready_output(client);
-                let next = client.replies.answer(request.sequence, &batch.replies, range, attached, &mut client.out);
+                let next =
+                    client.replies.answer(request.origin.sequence, &batch.replies, range, attached, &mut client.out);
                 shard.replied_remotely(client);
                 next
             });
@@ -567,7 +598,7 @@ impl Shard {
             client.replies.stash(run);
         }
         if let Some(error) = &failure {
-            self.stats.record_error(error.message().as_bytes());
+            self.stats.record_error(error.message());
         }
         self.touch(client);
         failure.is_none()
@@ -585,6 +616,8 @@ struct Call {
     handler: DataHandler,
     database: usize,
     proto: Proto,
+    /// Whether it counts as an access to its keys.
+    touches: bool,
     /// Of its single key, if that was computed already.
     hash: Option<KeyHash>,
 }

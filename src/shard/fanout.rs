@@ -23,6 +23,8 @@ pub struct Call {
     pub args: OwnedArgs,
     pub database: usize,
     pub proto: Proto,
+    /// Whether it counts as an access to its keys.
+    pub touches: bool,
     pub client_id: u64,
     pub socket: SocketId,
 }
@@ -136,12 +138,14 @@ impl Shard {
         let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) else {
             return; // the executor is ending
         };
+        debug_assert!(client.replies.is_empty(), "its reply would overtake those that other cores still owe");
         client.stall.add(Stall::TASK);
         let call = Rc::new(Call {
             core,
             args: args.to_owned(),
             database: client.database,
             proto: client.proto,
+            touches: self.touches(client, id),
             client_id: client.id,
             socket: client.socket,
         });
@@ -158,7 +162,7 @@ impl Shard {
         let result = if outcome.is_ok() { CallResult::Ok } else { CallResult::Failed };
         self.stats.record_call(id.index(), nanoseconds, result);
         if let Err(error) = &outcome {
-            self.stats.record_error(error.message().as_bytes());
+            self.stats.record_error(error.message());
         }
         self.with_connection(call.socket, |shard, connection| {
             let client = &mut connection.client;

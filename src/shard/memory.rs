@@ -34,6 +34,7 @@ pub fn policy(config: &Config) -> Policy {
         samples: config.maxmemory_samples as usize,
         lfu_log_factor: config.lfu_log_factor,
         lfu_decay_time: config.lfu_decay_time,
+        touches: true,
     }
 }
 

@@ -67,6 +67,18 @@ impl Replies {
         result
     }
 
+    /// Drops the replies that were stashed behind the first `slots` places.
+    pub fn unstash(&mut self, slots: usize) {
+        while self.slots.len() > slots
+            && let Some(Slot::Ready { start, .. }) = self.slots.back()
+        {
+            let start = start - self.dropped;
+            self.stash.attached.truncate(self.stash.attached.partition_point(|(offset, _)| *offset < start));
+            self.stash.buf.truncate(start);
+            self.slots.pop_back();
+        }
+    }
+
     /// The reply of `sequence` is `from.buf[range]` with its attachments from index `attached` on. Moves into `out` everything that
     /// can leave now; returns the index of the first attachment behind the reply.
     pub fn answer(

@@ -37,13 +37,21 @@ impl Shard {
     }
 
     /// Executes a part here; its reply, or its error.
-    fn run_part(&mut self, id: CommandId, database: usize, proto: Proto, args: &Args<'_>) -> Result<Out, Error> {
+    fn run_part(
+        &mut self,
+        id: CommandId,
+        database: usize,
+        proto: Proto,
+        touches: bool,
+        args: &Args<'_>,
+    ) -> Result<Out, Error> {
         let Handler::Data(handler) = self.commands.get(id).handler else {
             unreachable!("only data commands are split");
         };
         if self.gates.memory_limit {
             self.make_room(id)?;
         }
+        self.policy.touches = touches;
         let mut out = Out::default();
         let mut ctx = Ctx {
             keys: self.keyspace.view(database, self.now_ms, &self.policy),
@@ -91,13 +99,13 @@ async fn run(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     if found.is_err() {
         return Err(Error::Syntax);
     }
-    let (database, proto) = (call.database, call.proto);
+    let (database, proto, touches) = (call.database, call.proto, call.touches);
     let mut places = Vec::new();
     let mut questions = Vec::new();
     for (shard, part) in parts.into_iter().enumerate() {
         let Some(part) = part else { continue };
         places.push(part.places);
-        questions.push(call.on(shard, move |shard, _| shard.run_part(id, database, proto, &part.args.args())));
+        questions.push(call.on(shard, move |shard, _| shard.run_part(id, database, proto, touches, &part.args.args())));
     }
     let mut replies = Vec::new();
     for question in join_all(questions).await {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::commands::string::bytes_of;
 use crate::commands::{Ctx, Error, Outcome};
-use crate::keyspace::{Expiry, NewStr};
+use crate::keyspace::{EMBEDDED_BYTES, Expiry, NewStr};
 use crate::resp::Args;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,23 @@ pub fn bitop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let destination = args.get(2);
     let len = result.len();
     if len > 0 {
-        ctx.keys.set_string(destination, NewStr::Take(Bytes::from(result)), Expiry::None);
+        store(ctx, destination, result)?;
         ctx.changed(1);
     } else if ctx.keys.remove(destination) {
         ctx.changed(1);
     }
     ctx.out.int(len as i64);
+    Ok(())
+}
+
+/// Stores the result as bytes: as in Redis it is neither an integer nor `embstr`, however short it is.
+fn store(ctx: &mut Ctx<'_>, key: &[u8], result: Vec<u8>) -> Outcome {
+    if result.len() > EMBEDDED_BYTES {
+        ctx.keys.set_string(key, NewStr::Take(Bytes::from(result)), Expiry::None);
+    } else {
+        ctx.keys.remove(key);
+        ctx.keys.string_bytes_mut(key, result.len())?.copy_from_slice(&result);
+    }
     Ok(())
 }
 

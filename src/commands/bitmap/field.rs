@@ -170,11 +170,7 @@ fn parse(ctx: &Ctx<'_>, args: &Args<'_>) -> Result<Vec<Operation>, Error> {
             Word::Set => Action::Set(int(args.get(i + 3))?, overflow),
             Word::IncrBy => Action::IncrBy(int(args.get(i + 3))?, overflow),
         };
-        let operation = Operation { kind, offset, action };
-        if word != Word::Get && operation.last_bit() / BITS_PER_BYTE >= ctx.max_bulk_bytes {
-            return Err(BAD_OFFSET);
-        }
-        operations.push(operation);
+        operations.push(Operation { kind, offset, action });
         i += 1 + word.operands();
     }
     Ok(operations)

@@ -59,11 +59,14 @@ fn bits_stay_within_the_limit() {
         ("setbit b 16 1", BAD_OFFSET),
         ("getbit b 16", BAD_OFFSET),
         ("bitfield b set u8 8 255", "*1\r\n:1\r\n"),
-        ("bitfield b set u8 9 255", BAD_OFFSET),
+        ("bitfield b set u8 16 255", BAD_OFFSET),
         ("bitfield b get u8 9", "*1\r\n:254\r\n"),
         ("bitfield b get u8 #2", BAD_OFFSET),
         ("bitfield b get u63 #9223372036854775807", BAD_OFFSET),
         ("strlen b", ":2\r\n"),
+        // As in Redis, it is where a field begins that counts.
+        ("bitfield b set u8 15 255", "*1\r\n:128\r\n"),
+        ("strlen b", ":3\r\n"),
     ] {
         assert_eq!(node.ask(line), reply, "{line}");
     }

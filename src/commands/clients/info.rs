@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{proto_number, shown};
+use super::proto_number;
 use crate::commands::Error;
+use crate::commands::error::c_string;
 use crate::resp::Proto;
 
 /// A set of client flags, as CLIENT LIST's `flags=` shows them.
@@ -103,7 +104,7 @@ impl ClientType {
         } else if is("pubsub") {
             Ok(ClientType::PubSub)
         } else {
-            Err(Error::with(format!("ERR Unknown client type '{}'", shown(name))))
+            Err(Error::concat(&[b"ERR Unknown client type '", c_string(name), b"'"]))
         }
     }
 }

@@ -12,7 +12,7 @@ pub use info::{ClientFlags, ClientInfo, ClientType, Events};
 pub use select::{KillForm, KillRequest, ListRequest};
 
 use super::Error;
-use super::error::shown;
+use super::error::c_string;
 use super::options::int;
 use crate::observe::info::{Mode, REDIS_VERSION};
 use crate::resp::{Args, Proto, Writer};
@@ -158,11 +158,10 @@ impl SetInfo {
         } else if option.eq_ignore_ascii_case(b"lib-ver") {
             SetInfo::LibVer
         } else {
-            return Err(Error::with(format!("ERR Unrecognized option '{}'", shown(option))));
+            return Err(Error::concat(&[b"ERR Unrecognized option '", c_string(option), b"'"]));
         };
-        let refused =
-            || Error::with(format!("ERR {} cannot contain spaces, newlines or special characters.", shown(option)));
-        attribute(value).map(set).ok_or_else(refused)
+        let refused = [b"ERR ", c_string(option), b" cannot contain spaces, newlines or special characters."];
+        attribute(value).map(set).ok_or_else(|| Error::concat(&refused))
     }
 }
 
@@ -201,7 +200,7 @@ impl<'a> Hello<'a> {
                 hello.name = Some(parse_name(args.get(i + 1))?);
                 i += 2;
             } else {
-                return Err(Error::with(format!("ERR Syntax error in HELLO option '{}'", shown(args.get(i)))));
+                return Err(Error::concat(&[b"ERR Syntax error in HELLO option '", c_string(args.get(i)), b"'"]));
             }
         }
         Ok(hello)

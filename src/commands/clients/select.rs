@@ -2,7 +2,7 @@
 
 use super::{ClientInfo, ClientType, parse_word};
 use crate::commands::Error;
-use crate::commands::error::shown;
+use crate::commands::error::c_string;
 use crate::resp::{Args, Writer};
 use crate::types::numbers::parse_i64;
 
@@ -125,7 +125,7 @@ impl KillRequest {
             self.laddr = Some(value.to_vec());
         } else if args.is(i, "user") {
             if !user_exists(value) {
-                return Err(Error::with(format!("ERR No such user '{}'", shown(value))));
+                return Err(Error::concat(&[b"ERR No such user '", c_string(value), b"'"]));
             }
             self.user = Some(value.to_vec());
         } else if args.is(i, "maxage") {

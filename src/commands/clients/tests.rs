@@ -8,7 +8,7 @@ fn args(words: &[&str]) -> OwnedArgs {
 }
 
 fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
-    result.unwrap_err().message().to_owned()
+    result.unwrap_err().to_string()
 }
 
 fn client(id: u64) -> ClientInfo {

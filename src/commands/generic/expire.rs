@@ -1,6 +1,6 @@
 //! When keys end: the EXPIRE and TTL families.
 
-use crate::commands::error::shown;
+use crate::commands::error::c_string;
 use crate::commands::options::{TimeForm, int};
 use crate::commands::{Ctx, Error, Outcome};
 use crate::resp::Args;
@@ -67,7 +67,7 @@ impl Conditions {
 }
 
 fn unsupported(word: &[u8]) -> Error {
-    Error::with(format!("ERR Unsupported option {}", shown(word)))
+    Error::concat(&[b"ERR Unsupported option ", c_string(word)])
 }
 
 fn set_expiry(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str) -> Outcome {

@@ -192,7 +192,7 @@ fn dumps_are_those_of_redis() {
 #[test]
 fn restoring_counts_what_it_changed() {
     let mut node = Node::new();
-    node.run("set k v");
+    node.run("set k more-than-8");
     let payload = dumped(&mut node, "k");
     let mut dirty = node.dirty;
     for (ttl, options, changes) in [
@@ -201,13 +201,16 @@ fn restoring_counts_what_it_changed() {
         ("1", &["replace", "absttl"], 1),
         ("1", &["replace", "absttl"], 0),
         ("5000", &[], 1),
-        ("9223372036854775807", &["replace"], 1),
+        ("9223372036854775807", &["replace", "absttl"], 1),
     ] {
         restore(&mut node, "k", ttl, &payload, options);
         assert_eq!(node.dirty - dirty, changes, "{ttl} {options:?}");
         dirty = node.dirty;
     }
     assert_eq!(node.ask("pexpiretime k"), ":9223372036854775807\r\n");
+    // Counted from now that time does not fit, and is one long ago.
+    assert_eq!(restore(&mut node, "k", "9223372036854775807", &payload, &["replace"]), "+OK\r\n");
+    assert_eq!(node.ask("pexpiretime k"), ":-2\r\n");
     node.max_bulk_bytes = 0;
     assert_eq!(restore(&mut node, "k", "0", &payload, &["replace"]), "-ERR Bad data format\r\n");
 }

@@ -7,6 +7,9 @@ use crate::keyspace::Taken;
 use crate::rdb::{self, Compression};
 use crate::resp::Args;
 
+/// A field of BITFIELD that begins at the end of the longest string makes it longer by up to this.
+const BEYOND_LONGEST_BYTES: u64 = 8;
+
 /// What happens to a key that is already there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Existing {
@@ -116,8 +119,8 @@ impl RestoreOptions {
         match ttl_ms {
             0 => None,
             _ if self.ttl_is_absolute => Some(ttl_ms),
-            // Beyond what other commands can set: as late as those can.
-            _ => Some(ttl_ms.saturating_add(now_ms).min(i64::MAX as u64)),
+            // As in Redis, a sum that no longer fits is a time long ago.
+            _ => Some(ttl_ms.checked_add(now_ms).filter(|at_ms| *at_ms <= i64::MAX as u64).unwrap_or(0)),
         }
     }
 }
@@ -130,7 +133,8 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         return Err(Error::text("BUSYKEY Target key name already exists."));
     }
     let ttl_ms = u64::try_from(int(args.get(2))?).map_err(|_| Error::text("ERR Invalid TTL value, must be >= 0"))?;
-    let value = rdb::restore(args.get(3), ctx.max_bulk_bytes).map_err(|error| Error::text(error.message()))?;
+    let longest = ctx.max_bulk_bytes + BEYOND_LONGEST_BYTES;
+    let value = rdb::restore(args.get(3), longest).map_err(|error| Error::text(error.message()))?;
     let expire_at_ms = options.expire_at_ms(ttl_ms, ctx.keys.now_ms());
     if expire_at_ms.is_some_and(|at_ms| at_ms <= ctx.keys.now_ms()) {
         // Past already: all that is left to do is what replacing does to the old value.

@@ -56,8 +56,8 @@ pub fn incrbyfloat(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         return Err(Error::text("ERR increment would produce NaN or Infinity"));
     }
     let text = new.to_text();
-    ctx.keys.set_string(key, NewStr::Copy(text.as_bytes()), Expiry::Keep);
-    ctx.changed(1);
     ctx.out.bulk(text.as_bytes());
+    ctx.keys.set_string(key, NewStr::Text(text.into()), Expiry::Keep);
+    ctx.changed(1);
     Ok(())
 }

@@ -49,6 +49,11 @@ pub const COMMANDS: &[Command] = &[
 
 const CLIENT: &[Command] = &[
     client("getname", 2).about("2.6.9", CONSTANT, "Returns the name of this connection."),
+    client("getredir", 2).about(
+        "6.0.0",
+        CONSTANT,
+        "Returns the number of the connection that gets the invalidation messages of this one.",
+    ),
     client("id", 2).about("5.0.0", CONSTANT, "Returns the number of this connection."),
     client("info", 2).about("6.2.0", CONSTANT, "Describes this connection.").tips(&[RANDOM]),
     client("kill", -3)
@@ -85,6 +90,7 @@ const CLIENT: &[Command] = &[
         .about("2.6.9", CONSTANT, "Names this connection.")
         .syntax("connection-name")
         .tips(&[ALL_NODES, ALL_SUCCEEDED]),
+    client("trackinginfo", 2).about("6.2.0", CONSTANT, "Describes the tracking of this connection's keys."),
     client("unblock", -3)
         .about(
             "5.0.0",

@@ -84,7 +84,7 @@ fn error_of(bytes: &[u8], limits: Limits) -> String {
     let mut feeder = Feeder::new(limits);
     let single = bytes.chunks(1).find_map(|byte| feeder.feed(byte).err());
     assert_eq!(single, Some(whole));
-    whole.message().into_owned()
+    whole.to_string()
 }
 
 fn unauthenticated() -> Limits {
@@ -154,7 +154,7 @@ fn endless_lines_are_cut_off() {
         let mut feeder = Feeder::new(Limits::default());
         assert_eq!(feeder.feed(&bytes), Ok(()), "at the bound");
         let error = feeder.feed(b"1").unwrap_err();
-        assert_eq!(error.message(), format!("Protocol error: {text}"));
+        assert_eq!(error.to_string(), format!("Protocol error: {text}"));
     }
 }
 

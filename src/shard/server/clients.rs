@@ -7,7 +7,7 @@ use crate::commands::clients::{
     UnblockRequest, parse_name, write_tracking_off,
 };
 use crate::commands::lookup::CommandId;
-use crate::commands::{Error, Outcome, introspect};
+use crate::commands::{Error, Outcome};
 use crate::resp::{Args, Out, Writer};
 use crate::shard::client::{Client, Connection};
 use crate::shard::fanout::{Call, written};
@@ -20,7 +20,7 @@ impl Shard {
             "kill" => self.start_call(client, id, args, kill),
             "pause" => self.start_call(client, id, args, pause),
             "unpause" => self.start_call(client, id, args, unpause),
-            "unblock" => self.answer(client, id, |_, client, out| {
+            "unblock" => self.answer(client, id, args, |_, client, out| {
                 UnblockRequest::parse(args)?;
                 // No command that exists waits for a key or a replica.
                 Writer::new(out, client.proto).int(0);
@@ -28,7 +28,7 @@ impl Shard {
             }),
             "info" => {
                 let fd = io.fd(client.socket).unwrap_or(-1);
-                self.answer(client, id, |shard, client, out| {
+                self.answer(client, id, args, |shard, client, out| {
                     let mut line = String::new();
                     shard.describe(client, fd, 0).write_line(&mut line);
                     Writer::new(out, client.proto).verbatim(&line);
@@ -36,7 +36,7 @@ impl Shard {
                 });
             }
             "reply" => self.client_reply(client, id, args),
-            _ => self.answer(client, id, |shard, client, out| shard.client_attribute(client, id, args, out)),
+            _ => self.answer(client, id, args, |shard, client, out| shard.client_attribute(client, id, args, out)),
         }
     }
 
@@ -68,7 +68,6 @@ impl Shard {
             }
             "getredir" => writer.int(-1),
             "trackinginfo" => write_tracking_off(&mut writer),
-            "help" => introspect::write_help(self.commands.container(id), &mut writer),
             _ => return Err(Error::Syntax),
         }
         Ok(())
@@ -77,14 +76,14 @@ impl Shard {
     fn client_reply(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) {
         let mode = match ReplyMode::parse(args.get(2)) {
             Ok(mode) => mode,
-            Err(error) => return self.answer(client, id, |_, _, _| Err(error)),
+            Err(error) => return self.answer(client, id, args, |_, _, _| Err(error)),
         };
         let was_off = client.muted && client.reply_mode == ReplyMode::Off;
         match mode {
             ReplyMode::On => {
                 client.reply_mode = ReplyMode::On;
                 client.muted = false;
-                self.answer(client, id, |_, client, out| {
+                self.answer(client, id, args, |_, client, out| {
                     Writer::new(out, client.proto).ok();
                     Ok(())
                 });
@@ -138,7 +137,7 @@ impl Shard {
             total_memory: size_of::<Connection>() + input + output,
             events: Events { read: !client.stall.any(), write: client.sending_bytes > 0 },
             command: client.last_command.map(|id| self.commands.full_name(id).to_owned()),
-            user: client.authenticated.then(|| "default".to_owned()),
+            user: Some("default".to_owned()),
             redirect: Some(-1),
             proto: client.proto,
             lib_name: client.lib_name.clone(),

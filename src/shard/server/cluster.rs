@@ -18,10 +18,8 @@ const INVALID_SLOT_OR_COUNT: Error = Error::text("ERR Invalid slot or number of 
 pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let args = call.args();
     let (command, enabled) = call.here(|shard, _| (shard.commands.get(id), shard.config.core_endpoints));
-    match command.name {
-        "help" => return super::logs::help(&call),
-        _ if !enabled => return Err(NOT_ENABLED),
-        _ => {}
+    if !enabled {
+        return Err(NOT_ENABLED);
     }
     let integer = |n: i64| {
         written(call.proto, |out| {

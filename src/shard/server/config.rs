@@ -44,9 +44,8 @@ pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
                 shard.keyspace.reset_stats();
             })
             .await;
-            memory::reset_peak();
         }
-        _ => return super::logs::help(&call),
+        _ => return Err(Error::Syntax),
     }
     call.ok()
 }
@@ -54,7 +53,7 @@ pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
 async fn set(call: &Call) -> Result<(), Error> {
     let args = call.args();
     if args.len() % 2 == 1 {
-        return Err(Error::arity("config|set"));
+        return Err(Error::Syntax);
     }
     let words: Vec<&[u8]> = args.iter_from(2).collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();

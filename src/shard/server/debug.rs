@@ -33,10 +33,10 @@ pub async fn debug(call: Rc<Call>) -> Result<Out, Error> {
         (b"sleep", 3) => sleep(&call).await,
         (b"object", 3) => object(&call).await,
         (b"digest", 2) => whole_digest(&call).await,
-        (b"digest-value", 3..) => value_digests(&call).await,
+        (b"digest-value", 2..) => value_digests(&call).await,
         (b"jmap", 2) => jmap(&call).await,
         (b"set-active-expire", 3) => set_active_expire(&call).await,
-        (b"error", 3) => Err(Error::with(String::from_utf8_lossy(args.get(2)).into_owned())),
+        (b"error", 3) => Err(Error::with(args.get(2))),
         (b"log", 3) => {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2)));
             call.ok()

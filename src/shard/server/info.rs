@@ -42,9 +42,6 @@ pub async fn info(call: Rc<Call>) -> Result<Out, Error> {
 
 pub async fn memory(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let name = call.here(|shard, _| shard.commands.get(id).name);
-    if name == "help" {
-        return super::logs::help(&call);
-    }
     if name == "purge" {
         call.on_all(|_, _| memory::release()).await;
         return call.ok();

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::commands::Error;
 use crate::commands::lookup::CommandId;
-use crate::commands::{Error, introspect};
 use crate::observe::latency::{self, LatencyMonitor};
 use crate::observe::latency_report::{self, DoctorInput};
 use crate::observe::slowlog;
@@ -20,8 +20,10 @@ pub async fn slowlog(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
             call.on_all(|shard, _| shard.slow_log.reset()).await;
             call.ok()
         }
-        "help" => help(&call),
         _ => {
+            if args.len() > 3 {
+                return Err(Error::subcommand_syntax(&args));
+            }
             let count = if name == "get" { slowlog::parse_get(args.opt(2))? } else { 0 };
             let logs = call.on_all(|shard, _| shard.slow_log.entries()).await;
             let merged = slowlog::merge(logs, max_len);
@@ -40,7 +42,6 @@ pub async fn latency(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let args = call.args();
     let name = call.here(|shard, _| shard.commands.get(id).name);
     match name {
-        "help" => return help(&call),
         "histogram" => return histogram(&call).await,
         "reset" => {
             let names: Vec<Vec<u8>> = args.iter_from(2).map(<[u8]>::to_vec).collect();
@@ -89,16 +90,5 @@ fn doctor_input(call: &Call) -> DoctorInput {
         slowlog_slower_than_us: shard.config.slowlog_log_slower_than,
         hz: shard.config.hz.into(),
         anon_huge_pages: memory::huge_page_bytes(),
-    })
-}
-
-/// The HELP of the command's container.
-pub(super) fn help(call: &Call) -> Result<Out, Error> {
-    let args = call.args();
-    let container = call.here(|shard, _| shard.commands.find(args.get(0)).map(|id| shard.commands.get(id)));
-    written(call.proto, |out| {
-        let container = container.ok_or(Error::Syntax)?;
-        introspect::write_help(container, out);
-        Ok(())
     })
 }

@@ -32,28 +32,35 @@ impl Shard {
         server: Server,
         args: &Args<'_>,
     ) {
+        if self.commands.is_help(id) {
+            let container = self.commands.container(id);
+            return self.answer(client, id, args, |_, client, out| {
+                introspect::write_help(container, &mut Writer::new(out, client.proto));
+                Ok(())
+            });
+        }
         match server {
-            Server::Ping => self.answer(client, id, |_, client, out| session::ping(client, args, out)),
-            Server::Echo => self.answer(client, id, |_, client, out| {
+            Server::Ping => self.answer(client, id, args, |_, client, out| session::ping(client, args, out)),
+            Server::Echo => self.answer(client, id, args, |_, client, out| {
                 Writer::new(out, client.proto).bulk(args.get(1));
                 Ok(())
             }),
-            Server::Auth => self.answer(client, id, |shard, client, out| shard.auth(client, args, out)),
-            Server::Hello => self.answer(client, id, |shard, client, out| shard.hello(client, args, out)),
-            Server::Select => self.answer(client, id, |shard, client, out| shard.select(client, args, out)),
-            Server::Reset => self.reset_client(io, client, id),
-            Server::Quit => self.quit(client, id),
+            Server::Auth => self.answer(client, id, args, |shard, client, out| shard.auth(client, args, out)),
+            Server::Hello => self.answer(client, id, args, |shard, client, out| shard.hello(client, args, out)),
+            Server::Select => self.answer(client, id, args, |shard, client, out| shard.select(client, args, out)),
+            Server::Reset => self.reset_client(io, client, id, args),
+            Server::Quit => self.quit(client, id, args),
             Server::Client => self.client_command(io, client, id, args),
-            Server::Monitor => self.start_monitor(io, client, id),
-            Server::Time => self.answer(client, id, |_, client, out| session::time(client, out)),
-            Server::LastSave => self.answer(client, id, |shard, client, out| {
+            Server::Monitor => self.start_monitor(io, client, id, args),
+            Server::Time => self.answer(client, id, args, |_, client, out| session::time(client, out)),
+            Server::LastSave => self.answer(client, id, args, |shard, client, out| {
                 Writer::new(out, client.proto).int(shard.shared.last_save_s as i64);
                 Ok(())
             }),
-            Server::Lolwut => self.answer(client, id, |_, client, out| {
+            Server::Lolwut => self.answer(client, id, args, |_, client, out| {
                 lolwut::lolwut(&mut Writer::new(out, client.proto), args, random_u64())
             }),
-            Server::Command => self.answer(client, id, |shard, client, out| {
+            Server::Command => self.answer(client, id, args, |shard, client, out| {
                 introspect::execute(&shard.commands, id, args, &mut Writer::new(out, client.proto))
             }),
             Server::DbSize => self.start_call(client, id, args, keys::dbsize),
@@ -78,6 +85,7 @@ impl Shard {
         &mut self,
         client: &mut Client,
         id: CommandId,
+        args: &Args<'_>,
         command: impl FnOnce(&mut Shard, &mut Client, &mut Out) -> Outcome,
     ) {
         let started = clock::ticks();
@@ -88,19 +96,22 @@ impl Shard {
             Err(error) => {
                 out.clear();
                 Writer::new(&mut out, client.proto).error(error.message());
-                self.stats.record_error(error.message().as_bytes());
+                self.stats.record_error(error.message());
                 CallResult::Failed
             }
         };
-        self.stats.record_call(id.index(), self.rate.nanoseconds(started, clock::ticks()), result);
+        let nanoseconds = self.rate.nanoseconds(started, clock::ticks());
+        self.stats.record_call(id.index(), nanoseconds, result);
+        if self.is_slow(nanoseconds) {
+            self.note_slow(client, id, nanoseconds, args);
+        }
         if client.replies.is_empty() {
             self.ready_output(client);
             client.out.append(&out);
         } else {
             client.replies.stash(|stash| stash.append(&out));
         }
-        out.clear();
-        self.spare_outs.push(out);
+        self.spare_output(out);
         self.touch(client);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each core knows how many monitors each core has. While there is none anywhere, a command pays one branch.
 
+use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
 use crate::observe::monitor::{self, Source};
 use crate::resp::{Args, Writer};
@@ -10,12 +11,12 @@ use crate::shard::client::Client;
 use crate::shard::{Message, Shard, ShardIo};
 
 impl Shard {
-    pub(super) fn start_monitor(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId) {
+    pub(super) fn start_monitor(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
         if !client.monitor {
             client.monitor = true;
             self.announce_monitors(io, 1);
         }
-        self.answer(client, id, |_, client, out| {
+        self.answer(client, id, args, |_, client, out| {
             Writer::new(out, client.proto).ok();
             Ok(())
         });
@@ -33,7 +34,7 @@ impl Shard {
     }
 
     /// Shows a command to the monitors of all cores.
-    pub(in crate::shard) fn feed_monitors(&mut self, io: &mut ShardIo, client: &Client, args: &Args<'_>) {
+    pub(in crate::shard) fn feed_monitors(&mut self, io: &mut ShardIo, client: &mut Client, args: &Args<'_>) {
         let mut line = Vec::new();
         let address = client.address();
         let source = match &client.unix_path {
@@ -41,6 +42,9 @@ impl Shard {
             None => Source::Tcp(&address),
         };
         monitor::write_line(&mut line, clock::unix_us(), client.database, source, args);
+        if client.monitor {
+            self.show(client, &line);
+        }
         let monitors = self.monitors.clone();
         for (shard, _) in monitors.iter().enumerate().filter(|(_, count)| **count > 0) {
             if shard == self.id {
@@ -52,6 +56,7 @@ impl Shard {
         }
     }
 
+    /// The client at work is not among the connections, and is shown its command apart.
     fn show_to_monitors(&mut self, line: &[u8]) {
         let sockets: Vec<_> = self
             .clients()
@@ -59,12 +64,15 @@ impl Shard {
             .map(|connection| connection.client.socket)
             .collect();
         for socket in sockets {
-            self.with_connection(socket, |shard, connection| {
-                let client = &mut connection.client;
-                shard.ready_output(client);
-                client.out.buf.extend_from_slice(line);
-                shard.touch(client);
-            });
+            self.with_connection(socket, |shard, connection| shard.show(&mut connection.client, line));
+        }
+    }
+
+    fn show(&mut self, client: &mut Client, line: &[u8]) {
+        if client.reply_mode == ReplyMode::On {
+            self.ready_output(client);
+            client.out.buf.extend_from_slice(line);
+            self.touch(client);
         }
     }
 }

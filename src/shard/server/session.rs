@@ -83,19 +83,19 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn reset_client(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId) {
+    pub(super) fn reset_client(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
         if client.monitor {
             self.announce_monitors(io, -1);
         }
         client.reset(!self.config.requirepass.is_set());
-        self.answer(client, id, |_, client, out| {
+        self.answer(client, id, args, |_, client, out| {
             Writer::new(out, client.proto).simple("RESET");
             Ok(())
         });
     }
 
-    pub(super) fn quit(&mut self, client: &mut Client, id: CommandId) {
-        self.answer(client, id, |_, client, out| {
+    pub(super) fn quit(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) {
+        self.answer(client, id, args, |_, client, out| {
             Writer::new(out, client.proto).ok();
             Ok(())
         });
