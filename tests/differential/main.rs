@@ -1,0 +1,49 @@
+//! Seeded random scripts sent to Basalt and to the distribution's redis-server, every reply compared byte for byte.
+//!
+//! How it works
+//! - a `Family` is a weighted list of rules; a `Rule` makes one command from the `Gen` (keys of a small pool, values of the kinds
+//!   that break servers) and says how its replies are compared; a family may give up a reply only by naming a `Compare`
+//! - commands go out in pipelines; every `CHECKPOINT` commands DEBUG DIGEST of both servers must agree; at the end also the
+//!   keys, types, encodings and expiry times of every database, and each key's DUMP must restore on the other server
+//! - a difference that is meant is listed in the family's `known`, with its reason; nothing else is forgiven
+//! - the first failure is shrunk to a short script by replaying parts of it on emptied servers, and printed with the seed
+//! - expiry times are far away or already past, so that no reply depends on how fast a server is
+//!
+//! Each family runs with one shard, where any keys may meet in one command, and with two, where commands of several keys stay
+//! within one hash tag, except those that Basalt serves over several cores (`Gen::keys_anywhere`).
+//!
+//! `BASALT_DIFF_COMMANDS` (20000) is the number of commands a family; `BASALT_TEST_SEED` repeats a run.
+//!
+//! To add a family: write its rules in a file of `families/`, and add it to the list at the end of this one.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod families;
+mod generator;
+mod runner;
+
+use runner::run;
+
+macro_rules! family_tests {
+    ($($name:ident: $family:expr;)*) => {$(
+        mod $name {
+            #[test]
+            fn one_shard() {
+                super::run(&$family, 1);
+            }
+
+            #[test]
+            fn two_shards() {
+                super::run(&$family, 2);
+            }
+        }
+    )*};
+}
+
+family_tests! {
+    string: crate::families::string::FAMILY;
+    bitmap: crate::families::bitmap::FAMILY;
+    generic: crate::families::generic::FAMILY;
+    connection: crate::families::connection::FAMILY;
+    server: crate::families::server::FAMILY;
+}
