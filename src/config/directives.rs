@@ -139,31 +139,31 @@ directives! {
     /// Keys that an eviction compares: more is more exact and slower.
     maxmemory_samples: u32 =
         ("maxmemory-samples", [], Kind::Number { min: 1, max: i32::MAX as i64 }, "5", Runtime, Memory),
-    /// How long one eviction run may hold up commands: 0 is least, 100 is without end.
+    /// No effect yet. How long one eviction run may hold up commands: 0 is least, 100 is without end.
     maxmemory_eviction_tenacity: u32 =
         ("maxmemory-eviction-tenacity", [], Kind::Number { min: 0, max: 100 }, "10", Runtime, Memory),
     /// How many hits it takes to raise the LFU counter: the higher, the more it can tell apart.
     lfu_log_factor: u32 = ("lfu-log-factor", [], INT, "10", Runtime, Memory),
     /// Minutes after which the LFU counter falls by one; 0 never.
     lfu_decay_time: u32 = ("lfu-decay-time", [], INT, "1", Runtime, Memory),
-    /// Whether evicted values are freed in the background.
+    /// No effect yet. Whether evicted values are freed in the background.
     lazyfree_lazy_eviction: bool = ("lazyfree-lazy-eviction", [], Kind::YesNo, "no", Runtime, Memory),
-    /// Whether expired values are freed in the background.
+    /// No effect yet. Whether expired values are freed in the background.
     lazyfree_lazy_expire: bool = ("lazyfree-lazy-expire", [], Kind::YesNo, "no", Runtime, Memory),
-    /// Whether overwritten values, as by RENAME, are freed in the background.
+    /// No effect yet. Whether overwritten values, as by RENAME, are freed in the background.
     lazyfree_lazy_server_del: bool = ("lazyfree-lazy-server-del", [], Kind::YesNo, "no", Runtime, Memory),
-    /// Whether DEL frees in the background, as UNLINK does.
+    /// No effect yet. Whether DEL frees in the background, as UNLINK does.
     lazyfree_lazy_user_del: bool = ("lazyfree-lazy-user-del", [], Kind::YesNo, "no", Runtime, Memory),
     /// Whether FLUSHALL and FLUSHDB without SYNC or ASYNC free in the background.
     lazyfree_lazy_user_flush: bool = ("lazyfree-lazy-user-flush", [], Kind::YesNo, "no", Runtime, Memory),
-    /// How the process is rated for the kernel's out-of-memory killer: relative to its score at start (yes is the same), or absolute.
+    /// No effect yet. How the process is rated for the kernel's out-of-memory killer: relative to its score at start (yes is the same), or absolute.
     oom_score_adj: OomScoreAdj = ("oom-score-adj", [], Kind::Choice(OomScoreAdj::NAMES), "no", Runtime, Memory),
-    /// Out-of-memory scores of a master, a replica and a background child.
+    /// No effect yet. Out-of-memory scores of a master, a replica and a background child.
     oom_score_adj_values: [i32; 3] = ("oom-score-adj-values", [], Kind::OomScores, "0 200 800", Runtime, Memory),
 
     /// Background runs a second; what is below 1 or above 500 is taken as that.
     hz: u32 = ("hz", [], INT, "10", Runtime, Expiry),
-    /// Whether background runs become more frequent with many clients.
+    /// No effect yet. Whether background runs become more frequent with many clients.
     dynamic_hz: bool = ("dynamic-hz", [], Kind::YesNo, "yes", Runtime, Expiry),
     /// How hard expired keys are searched for, from 1 to 10.
     active_expire_effort: u32 =
@@ -171,41 +171,41 @@ directives! {
 
     /// Databases that SELECT can choose from.
     databases: u32 = ("databases", [], Kind::Number { min: 1, max: i32::MAX as i64 }, "16", Start, Encodings),
-    /// Fields of a hash in compact form at most.
+    /// No effect yet. Fields of a hash in compact form at most.
     hash_max_listpack_entries: u64 =
         ("hash-max-listpack-entries", ["hash-max-ziplist-entries"], LONG, "512", Runtime, Encodings),
-    /// Bytes of a field or value of a hash in compact form at most.
+    /// No effect yet. Bytes of a field or value of a hash in compact form at most.
     hash_max_listpack_value: u64 =
         ("hash-max-listpack-value", ["hash-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
-    /// Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
+    /// No effect yet. Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
     list_max_listpack_size: i32 =
         ("list-max-listpack-size", ["list-max-ziplist-size"], Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64 }, "-2", Runtime, Encodings),
-    /// Nodes at either end of a list that stay uncompressed; 0 compresses none.
+    /// No effect yet. Nodes at either end of a list that stay uncompressed; 0 compresses none.
     list_compress_depth: u32 = ("list-compress-depth", [], INT, "0", Runtime, Encodings),
-    /// Members of a set of integers in compact form at most.
+    /// No effect yet. Members of a set of integers in compact form at most.
     set_max_intset_entries: u64 = ("set-max-intset-entries", [], LONG, "512", Runtime, Encodings),
-    /// Members of another set in compact form at most.
+    /// No effect yet. Members of another set in compact form at most.
     set_max_listpack_entries: u64 = ("set-max-listpack-entries", [], LONG, "128", Runtime, Encodings),
-    /// Bytes of a member of a set in compact form at most.
+    /// No effect yet. Bytes of a member of a set in compact form at most.
     set_max_listpack_value: u64 = ("set-max-listpack-value", [], SIZE, "64", Runtime, Encodings),
-    /// Members of a sorted set in compact form at most.
+    /// No effect yet. Members of a sorted set in compact form at most.
     zset_max_listpack_entries: u64 =
         ("zset-max-listpack-entries", ["zset-max-ziplist-entries"], LONG, "128", Runtime, Encodings),
-    /// Bytes of a member of a sorted set in compact form at most.
+    /// No effect yet. Bytes of a member of a sorted set in compact form at most.
     zset_max_listpack_value: u64 =
         ("zset-max-listpack-value", ["zset-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
-    /// Bytes of a HyperLogLog in sparse form at most.
+    /// No effect yet. Bytes of a HyperLogLog in sparse form at most.
     hll_sparse_max_bytes: u64 = ("hll-sparse-max-bytes", [], SIZE, "3000", Runtime, Encodings),
-    /// Bytes of a stream node at most; 0 is no limit.
+    /// No effect yet. Bytes of a stream node at most; 0 is no limit.
     stream_node_max_bytes: u64 = ("stream-node-max-bytes", [], SIZE, "4096", Runtime, Encodings),
-    /// Entries of a stream node at most; 0 is no limit.
+    /// No effect yet. Entries of a stream node at most; 0 is no limit.
     stream_node_max_entries: u64 = ("stream-node-max-entries", [], LONG, "100", Runtime, Encodings),
 
     /// The least important lines that are logged.
     loglevel: LogLevel = ("loglevel", [], Kind::Choice(LogLevel::NAMES), "notice", Runtime, Observability),
     /// File that the log is appended to; empty is standard output.
     logfile: String = ("logfile", [], Kind::Text, "", Start, Observability),
-    /// Whether the logo is printed even where standard output is no terminal.
+    /// No effect yet. Whether the logo is printed even where standard output is no terminal.
     always_show_logo: bool = ("always-show-logo", [], Kind::YesNo, "no", Start, Observability),
     /// Microseconds from which on a command is kept in the slow log; 0 keeps all, -1 none.
     slowlog_log_slower_than: i64 =
@@ -228,22 +228,22 @@ directives! {
     pidfile: String = ("pidfile", [], Kind::Text, "", Start, Process),
     /// Working directory.
     dir: PathBuf = ("dir", [], Kind::Directory, ".", Protected, Process),
-    /// Whether the process title names address and mode.
+    /// No effect yet. Whether the process title names address and mode.
     set_proc_title: bool = ("set-proc-title", [], Kind::YesNo, "yes", Start, Process),
-    /// The process title.
+    /// No effect yet. The process title.
     proc_title_template: String =
         ("proc-title-template", [], Kind::TitleTemplate, "{title} {listen-addr} {server-mode}", Runtime, Process),
-    /// Seconds that a shutdown waits for replicas to catch up.
+    /// No effect yet. Seconds that a shutdown waits for replicas to catch up.
     shutdown_timeout: u32 = ("shutdown-timeout", [], INT, "10", Runtime, Process),
 
-    /// Milliseconds after which a script that still runs is answered for with BUSY; 0 never.
+    /// No effect yet. Milliseconds after which a script that still runs is answered for with BUSY; 0 never.
     busy_reply_threshold: u64 = ("busy-reply-threshold", ["lua-time-limit"], LONG, "5000", Runtime, Scripting),
 
-    /// Name of the snapshot file.
+    /// No effect yet. Name of the snapshot file.
     dbfilename: String = ("dbfilename", [], Kind::FileName, "dump.rdb", Protected, Persistence),
-    /// Whether snapshots are compressed.
+    /// No effect yet. Whether snapshots are compressed.
     rdbcompression: bool = ("rdbcompression", [], Kind::YesNo, "yes", Runtime, Persistence),
-    /// Whether snapshots carry a checksum.
+    /// No effect yet. Whether snapshots carry a checksum.
     rdbchecksum: bool = ("rdbchecksum", [], Kind::YesNo, "yes", Start, Persistence),
 }
 
