@@ -75,6 +75,9 @@ impl Shard {
         self.now_ms = clock::unix_ms();
         self.stats.sample_rates(clock::unix_us());
         memory::peak_bytes();
+        // What a burst has left for reuse goes by and by; a steady flow makes up for it at next to no cost.
+        self.spare_outs.truncate(self.spare_outs.len() / 2);
+        self.spare_batches.truncate(self.spare_batches.len() / 2);
         self.give_back_memory();
         self.sweep_clients(io);
         if self.pause.is_some_and(|pause| pause.until_ms <= self.now_ms) {
