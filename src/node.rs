@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Serves until told to stop. The error is for the operator.
-fn serve(config: Config) -> Result<(), String> {
+fn serve(mut config: Config) -> Result<(), String> {
     let commands = renamed_commands(&config)?;
     std::env::set_current_dir(&config.dir)
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
@@ -113,9 +113,10 @@ fn serve(config: Config) -> Result<(), String> {
         daemon::daemonize().map_err(|error| error.to_string())?;
     }
     logging::init(config.loglevel, &config.logfile).map_err(|error| error.to_string())?;
-    raise_file_limit(&config);
     let cpus = runtime::available_cpus();
     let placement = placement(&config, &cpus);
+    runtime::check_host().map_err(|error| error.to_string())?;
+    fit_file_limit(&mut config, placement.len())?;
     let shards = placement.len() - 1;
     info!(
         "Basalt {} starts: {shards} shard{} on {} CPUs, pid {}",
@@ -297,36 +298,63 @@ fn open_shared(
     (0..count).map(|_| net::listen_tcp(address, backlog)).collect()
 }
 
-/// Descriptors that are not clients: rings, listeners, files.
-const RESERVED_FILES: u64 = 128;
+/// Descriptors beside those of clients and executors, as many as Redis keeps: listeners, files, what a library opens for a moment.
+const RESERVED_FILES: u64 = 32;
 
-/// Raises the limit of open files to what `maxclients` needs, as far as allowed.
-fn raise_file_limit(config: &Config) {
-    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
+/// How many of that many clients the limit of open files lets in, after it was raised as far as allowed.
+pub fn clients_served(maxclients: u32, executors: usize) -> u32 {
+    let reserved = reserved_files(executors);
+    let served = raise_file_limit(u64::from(maxclients) + reserved).saturating_sub(reserved);
+    maxclients.min(u32::try_from(served).unwrap_or(u32::MAX))
+}
+
+fn reserved_files(executors: usize) -> u64 {
+    RESERVED_FILES + executors as u64 * runtime::FILES_AN_EXECUTOR
+}
+
+/// Raises the limit of open files to what `maxclients` needs. Where that is not allowed, `maxclients` is lowered to what is.
+fn fit_file_limit(config: &mut Config, executors: usize) -> Result<(), String> {
+    let reserved = reserved_files(executors);
+    let wanted = u64::from(config.maxclients) + reserved;
+    let limit = raise_file_limit(wanted);
+    if limit >= wanted {
+        return Ok(());
+    }
+    if limit <= reserved {
+        return Err(format!(
+            "The limit of open files is {limit}, too low for {executors} executors. Raise it to at least {wanted}: \
+             'ulimit -n {wanted}', or LimitNOFILE={wanted} in a systemd unit."
+        ));
+    }
+    let served = limit - reserved;
+    warn!(
+        "maxclients {} needs {wanted} open files, but the limit is {limit}: maxclients is now {served}. Raise the limit with 'ulimit -n'.",
+        config.maxclients
+    );
+    // Lower than what it was, so it fits.
+    config.maxclients = served as u32;
+    Ok(())
+}
+
+/// Raises the limit of open files to `wanted` as far as allowed; the limit that then holds.
+fn raise_file_limit(wanted: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: fills and reads a live local.
-    let raised = unsafe {
+    unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        let before = limit.rlim_cur;
-        if before >= wanted {
-            return;
+        if limit.rlim_cur >= wanted {
+            return limit.rlim_cur;
         }
-        let hard = limit.rlim_max;
-        limit.rlim_cur = wanted;
-        limit.rlim_max = hard.max(wanted);
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
-            return;
+        let before = limit;
+        // Who may raise the hard limit gets all, anybody else what the hard limit gives.
+        for hard in [limit.rlim_max.max(wanted), limit.rlim_max] {
+            limit = libc::rlimit { rlim_cur: hard.min(wanted), rlim_max: hard };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
+                return limit.rlim_cur;
+            }
         }
-        limit.rlim_cur = hard.min(wanted);
-        limit.rlim_max = hard;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        limit.rlim_cur
-    };
-    warn!(
-        "maxclients {} needs {wanted} open files, but the limit is {raised}: about {} clients will be served. Raise it with 'ulimit -n'.",
-        config.maxclients,
-        raised.saturating_sub(RESERVED_FILES)
-    );
+        before.rlim_cur
+    }
 }
 
 fn shared(shards: usize) -> Shared {

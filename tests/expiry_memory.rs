@@ -315,6 +315,33 @@ fn a_skewed_key_space_is_not_evicted_early() {
     assert_eq!(survivors(&mut conn, "{one}", 0..keys), keys);
 }
 
+/// And once the budget is full it stays nearly full: no core evicts for the sake of another's share.
+#[test]
+fn a_skewed_key_space_fills_the_budget() {
+    let (_server, mut conn) = limited("allkeys-lru");
+    assert_eq!(fill(&mut conn, "{one}", FILL_KEYS), 0);
+    assert_within_limit(&mut conn);
+    let held = survivors(&mut conn, "{one}", 0..FILL_KEYS);
+    assert!(held * VALUE_BYTES > ROOM_BYTES as usize * 8 / 10, "only {held} keys of one core fit");
+    // The other core has next to nothing, and still takes writes.
+    assert_eq!(fill(&mut conn, "{other}", 200), 0);
+    assert!(survivors(&mut conn, "{one}", 0..FILL_KEYS) > held * 9 / 10);
+}
+
+/// A limit below what is in use is met without any command's help: INFO alone looks at the node meanwhile.
+#[test]
+fn a_lowered_limit_is_met_at_once() {
+    for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl", "volatile-random"] {
+        let (_server, mut conn) = limited(policy);
+        assert_eq!(fill_with_ttl(&mut conn, "k", 10_000, |i| 1000 + i as u64), 0);
+        let limit = info_number(&mut conn, "used_memory") - 6 * MIB;
+        conn.ok(&format!("CONFIG SET maxmemory {limit}"));
+        wait_until("used memory is below the new limit", || info_number(&mut conn, "used_memory") <= limit);
+        let left = conn.cmd("DBSIZE").int();
+        assert!((2000..8000).contains(&left), "{left} of 10000 keys are left with {policy}");
+    }
+}
+
 #[test]
 fn deleting_everything_gives_the_memory_back() {
     for flush in ["FLUSHALL", "FLUSHALL ASYNC", "FLUSHDB"] {

@@ -494,3 +494,141 @@ fn an_idle_node_sleeps() {
     assert!(switches < 2000, "{switches} wake-ups in {WATCHED:?}");
     assert!(cpu.total < WATCHED / 4, "{:?} of processor time in {WATCHED:?}", cpu.total);
 }
+
+/// Ends the test unless Basalt itself is tested.
+fn is_basalt(launch: &Launch) -> bool {
+    let basalt = launch.flavour() == Flavour::Basalt;
+    if !basalt {
+        println!("skipped: what Basalt needs of its host, and a redis-server plays Basalt here");
+    }
+    basalt
+}
+
+/// Both limits of a resource.
+fn limit(resource: libc::__rlimit_resource_t, to: libc::rlim_t) -> std::io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: to, rlim_max: to };
+    // SAFETY: reads a live local.
+    match unsafe { libc::setrlimit(resource, &limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn too_little_locked_memory_is_named() {
+    let launch = Launch::basalt().prepare(|| limit(libc::RLIMIT_MEMLOCK, 64 * 1024));
+    if is_basalt(&launch) {
+        let (status, said) = launch.run();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("locked memory is 65536 bytes") && said.contains("ulimit -l"), "{said}");
+    }
+}
+
+/// Makes io_uring_setup fail as a container's seccomp profile does.
+fn forbid_io_uring() -> std::io::Result<()> {
+    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        // The number of the system call is the first field that a filter sees.
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, which is alive during the call.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn a_forbidden_io_uring_is_named() {
+    let launch = Launch::basalt().prepare(forbid_io_uring);
+    if is_basalt(&launch) {
+        let (status, said) = launch.run();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("io_uring is forbidden") && said.contains("seccomp"), "{said}");
+    }
+}
+
+#[test]
+fn too_few_open_files_are_named() {
+    let launch = Launch::basalt().args(&["--shards", "2"]).prepare(|| limit(libc::RLIMIT_NOFILE, 40));
+    if is_basalt(&launch) && !can_raise_limits() {
+        let (status, said) = launch.run();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("open files is 40") && said.contains("ulimit -n"), "{said}");
+    }
+}
+
+/// A privileged process raises its limits as it needs.
+fn can_raise_limits() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills and reads a live local; the soft limit stays what it is.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_max += 1;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+    };
+    if raised {
+        println!("skipped: this process may raise its own limits");
+    }
+    raised
+}
+
+/// What served a port a moment ago must not keep a successor from it, whatever its clients were doing.
+#[test]
+fn a_successor_gets_the_port_at_once() {
+    let port = free_port();
+    for shards in ["1", "2", "2", "1"] {
+        let mut server = Launch::basalt().port(port).args(&["--shards", shards]).start();
+        let mut conns: Vec<Conn> = (0..10).map(|_| server.conn()).collect();
+        let value = "v".repeat(1_000_000);
+        assert_eq!(conns[0].argv(&["SET", "k", &value]), ok());
+        // Some have replies on the way that nobody reads.
+        for conn in &mut conns[5..] {
+            (0..20).for_each(|_| conn.send(&["GET", "k"]).unwrap());
+        }
+        assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    }
+}
+
+#[test]
+fn unpinned_shards_serve() {
+    let mut server = Server::basalt(&["--shards", "2", "--pin", "no"]);
+    let mut conn = server.conn();
+    for i in 0..100 {
+        assert_eq!(conn.cmd(&format!("SET key:{i} {i}")), ok());
+    }
+    assert_eq!(conn.cmd("DBSIZE"), Reply::Int(100));
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn bind_can_change_at_run_time() {
+    let server = Server::basalt(&["--shards", "2"]);
+    let mut conn = server.conn();
+    let at = |address: &str| Conn::try_open(&format!("{address}:{}", server.port));
+    assert!(at("127.0.0.2").is_err());
+    assert_eq!(conn.argv(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2"]), ok());
+    for _ in 0..10 {
+        assert_eq!(at("127.0.0.2").unwrap().cmd("PING"), pong());
+        assert_eq!(at("127.0.0.1").unwrap().cmd("PING"), pong());
+    }
+    assert_eq!(conn.argv(&["CONFIG", "SET", "bind", "127.0.0.1"]), ok());
+    wait_until("the other address is closed", || at("127.0.0.2").is_err());
+    assert_eq!(at("127.0.0.1").unwrap().cmd("PING"), pong());
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    assert_eq!(
+        conn.cmd(&format!("CONFIG SET port {taken}")),
+        Reply::Error(
+            b"ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check server logs."
+                .to_vec()
+        )
+    );
+    assert_eq!(config(&mut conn, "port"), server.port.to_string());
+    assert_eq!(at("127.0.0.1").unwrap().cmd("PING"), pong());
+}

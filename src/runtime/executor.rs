@@ -78,12 +78,19 @@ pub fn available_cpus() -> Vec<usize> {
     (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
 }
 
-/// Checks what the kernel and the limits allow, before anything is started.
-fn check_host() -> Result<(), StartError> {
+/// What glommio refuses to do without.
+const MIN_MEMORY_LOCK_BYTES: u64 = 512 * 1024;
+
+/// Checks what the kernel and the limits allow; to be called before anything is started.
+pub fn check_host() -> Result<(), StartError> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 1) {
         return Err(StartError::Kernel { release });
+    }
+    let limit_bytes = memory_lock_limit();
+    if limit_bytes < MIN_MEMORY_LOCK_BYTES {
+        return Err(StartError::MemoryLock { limit_bytes });
     }
     Ring::new().map(drop).map_err(|error| ring_error("io_uring_setup", error))
 }
@@ -119,6 +126,9 @@ impl Executors {
     }
 }
 
+/// Descriptors an executor keeps open: our ring, glommio's three, and what they wake each other with.
+pub const FILES_AN_EXECUTOR: u64 = 8;
+
 /// Memory glommio registers for its own I/O, of which we do next to none.
 const GLOMMIO_IO_BYTES: usize = 64 * 1024;
 /// Depth of glommio's own rings, likewise.
@@ -131,7 +141,6 @@ pub fn start<S: Service>(
     make: impl Fn(ExecutorId, &mut Io<S::Message>) -> S + Clone + Send + 'static,
     started: impl Fn(&Rc<Core<S>>) + Clone + Send + 'static,
 ) -> Result<Executors, StartError> {
-    check_host()?;
     clock::TickRate::measure();
     let mesh = mailbox::mesh::<S::Message>(cpus.len())
         .map_err(|error| StartError::Other { what: "eventfd", error: error.to_string() })?;
@@ -172,9 +181,6 @@ fn first_failure(handles: Vec<ExecutorJoinHandle<io::Result<()>>>, runs: &[bool]
 
 fn glommio_error(error: GlommioError<()>) -> StartError {
     match error {
-        GlommioError::ReactorError(glommio::ReactorErrorKind::MemLockLimit(limit_bytes, _)) => {
-            StartError::MemoryLock { limit_bytes }
-        }
         GlommioError::IoError(error) => ring_error("executor", error),
         error => StartError::Other { what: "executor", error: error.to_string() },
     }

@@ -25,7 +25,7 @@ mod ring;
 mod socket;
 pub mod task;
 
-pub use executor::{Executors, StartError, available_cpus, start};
+pub use executor::{Executors, FILES_AN_EXECUTOR, StartError, available_cpus, check_host, start};
 pub use io::{Event, Io, IoCounters, SocketId};
 pub use reactor::{Core, Service};
 

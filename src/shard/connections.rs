@@ -154,6 +154,10 @@ impl Shard {
             self.stats.counters.query_buffer_limit_disconnections += 1;
             return Fate::Close;
         }
+        // Here as well as at the end of the tick, as the input of one tick can ask for any amount of output.
+        if client.output_bytes() > OUTPUT_PAUSE_BYTES {
+            client.stall.add(Stall::OUTPUT);
+        }
         if input.ended {
             return self.finish_input(client);
         }

@@ -4,7 +4,7 @@
 pub const COMMANDS_A_TURN: usize = 4096;
 
 /// Replies that one connection may wait for from other cores. Beyond, its input is not parsed until half have come.
-pub const REPLIES_WAITING: usize = 16 * 1024;
+pub const REPLIES_WAITING: usize = 4096;
 
 /// Commands in one batch to another core; a fuller one leaves before the end of the tick.
 pub const BATCH_COMMANDS: usize = 1024;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -95,6 +96,8 @@ pub struct Launch {
     stdin: Option<Vec<u8>>,
     unix_socket: bool,
     defaults: bool,
+    /// Run in the process before the program is.
+    prepare: Option<fn() -> std::io::Result<()>>,
     dir: TempDir,
 }
 
@@ -116,6 +119,7 @@ impl Launch {
             stdin: None,
             unix_socket: false,
             defaults: true,
+            prepare: None,
             dir: TempDir::new(),
         }
     }
@@ -156,6 +160,12 @@ impl Launch {
         self
     }
 
+    /// Lets `f` limit the process before the program runs in it. Only what is safe between fork and exec.
+    pub fn prepare(mut self, f: fn() -> std::io::Result<()>) -> Launch {
+        self.prepare = Some(f);
+        self
+    }
+
     fn fill_in(&self, text: &str) -> String {
         text.replace("{dir}", &self.dir.path().to_string_lossy()).replace("{port}", &self.port.to_string())
     }
@@ -177,6 +187,10 @@ impl Launch {
         }
         if self.unix_socket {
             command.arg("--unixsocket").arg(self.dir.path().join("server.sock"));
+        }
+        if let Some(prepare) = self.prepare {
+            // SAFETY: the functions given make system calls only.
+            unsafe { command.pre_exec(prepare) };
         }
         let mut args = self.args.iter().map(|a| self.fill_in(a));
         while let Some(arg) = args.next() {

@@ -100,6 +100,16 @@ impl Shard {
         let listeners = self.listeners_for(&new, &changed)?;
         for change in &changed {
             match change.directive.name {
+                "maxclients" => {
+                    // One executor beside the shards.
+                    let served = node::clients_served(new.maxclients, self.shared.shards + 1);
+                    if served < new.maxclients {
+                        return Err(format!(
+                            "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+                             handle the specified number of clients, try with {served}"
+                        ));
+                    }
+                }
                 "loglevel" => logging::set_level(new.loglevel),
                 "dir" => std::env::set_current_dir(&new.dir)
                     .map_err(|error| format!("ERR CONFIG SET failed (possibly related to argument 'dir') - {error}"))?,
