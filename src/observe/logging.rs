@@ -1,6 +1,8 @@
 //! The log: `tracing` events as lines in Redis's form, to standard output or a file.
 //!
-//!     PID:ROLE DD Mon YYYY HH:MM:SS.mmm LEVEL message
+//! ```text
+//! PID:ROLE DD Mon YYYY HH:MM:SS.mmm LEVEL message
+//! ```
 //!
 //! | macro | level of redis.conf | mark |
 //! |---|---|---|

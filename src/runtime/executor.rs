@@ -145,15 +145,19 @@ pub fn start<S: Service>(
     let mesh = mailbox::mesh::<S::Message>(cpus.len())
         .map_err(|error| StartError::Other { what: "eventfd", error: error.to_string() })?;
     let (ready, reports) = mpsc::channel();
+    // Nobody serves before all are there; an executor whose start signal is dropped ends.
+    let mut signals = Vec::new();
     let mut handles = Vec::new();
     for (mailboxes, cpu) in mesh.into_iter().zip(cpus) {
         let (make, started, ready) = (make.clone(), started.clone(), ready.clone());
+        let (signal, go) = mpsc::channel();
+        signals.push(signal);
         let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
         let handle = LocalExecutorBuilder::new(placement)
             .name(&format!("basalt-{}", mailboxes.id()))
             .io_memory(GLOMMIO_IO_BYTES)
             .ring_depth(GLOMMIO_RING_DEPTH)
-            .spawn(move || run(mailboxes, make, started, ready))
+            .spawn(move || run(mailboxes, make, started, ready, go))
             .map_err(glommio_error)?;
         handles.push(handle);
     }
@@ -166,6 +170,10 @@ pub fn start<S: Service>(
             // Some thread has ended without a report: its executor could not be made.
             Err(_) => return Err(first_failure(handles, &runs)),
         }
+    }
+    for signal in signals {
+        // An executor that has ended since is noticed when it is joined.
+        let _ = signal.send(());
     }
     Ok(Executors(handles))
 }
@@ -191,6 +199,7 @@ async fn run<S: Service>(
     make: impl Fn(ExecutorId, &mut Io<S::Message>) -> S,
     started: impl Fn(&Rc<Core<S>>),
     ready: mpsc::Sender<(ExecutorId, io::Result<()>)>,
+    go: mpsc::Receiver<()>,
 ) -> io::Result<()> {
     let id = mailboxes.id();
     let made = Ring::new().and_then(|ring| Buffers::register(&ring).map(|buffers| (ring, buffers)));
@@ -210,6 +219,9 @@ async fn run<S: Service>(
     let _ = ready.send((id, Ok(())));
     // The starter waits until every sender has reported or is gone.
     drop(ready);
+    if go.recv().is_err() {
+        return Ok(());
+    }
     let ended = reactor::run(core, buffers).await;
     if let Err(error) = &ended {
         // Half a node is worse than none, and those that still run would wait for this one's answers for ever.
