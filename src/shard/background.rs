@@ -16,8 +16,8 @@ use crate::runtime::{Core, clock, memory};
 /// Sampling of per-second figures, and the soft output limits.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Freed memory from which on it is given back to the system.
-const GIVE_BACK_BYTES: i64 = 32 * 1024 * 1024;
+/// Freed memory of a core from which on it is given back to the system.
+const GIVE_BACK_BYTES: i64 = 16 * 1024 * 1024;
 
 /// Entries that an expiry turn looks at before others get one, for each step of `active-expire-effort`.
 const EXPIRE_A_TURN: usize = 256;
@@ -89,12 +89,18 @@ impl Shard {
 
     /// After much was freed, the allocator is told to give its pages back to the system, which it puts off otherwise.
     fn give_back_memory(&mut self) {
-        let used = memory::thread_bytes();
-        self.memory_mark = self.memory_mark.max(used);
+        let used = self.mark_memory();
         if self.memory_mark - used >= GIVE_BACK_BYTES.max(used / 4) && self.garbage.is_empty() {
             memory::release();
             self.memory_mark = used;
         }
+    }
+
+    /// Notes the present use if it is the highest yet, and returns it.
+    fn mark_memory(&mut self) -> i64 {
+        let used = memory::thread_bytes();
+        self.memory_mark = self.memory_mark.max(used);
+        used
     }
 
     /// Ends CLIENT PAUSE on this shard.
@@ -119,6 +125,8 @@ impl Shard {
 
     /// Leaves a dropped table to be freed bit by bit.
     pub(super) fn discard(&mut self, garbage: Garbage) {
+        // Much may have come since the housekeeping last looked.
+        self.mark_memory();
         self.garbage.push_back(garbage);
         if self.freeing {
             return;
