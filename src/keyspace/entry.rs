@@ -1,6 +1,6 @@
 //! One key with its value, in one allocation behind an 8-byte tagged pointer.
 //!
-//! The pointer: 48 bits of address, 14 hash bits, a bit for "has an expiry", and one reserved for "locked" (check-out). So a table
+//! The pointer: 48 bits of address, 14 hash bits, a bit for "has an expiry", and one for "lent" (shared with another core). So a table
 //! compares, moves and filters entries without touching them.
 //!
 //! The allocation, without padding:
@@ -21,6 +21,7 @@
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -42,6 +43,7 @@ const ALIGN: usize = 8;
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS: usize = (1 << ADDRESS_BITS) - 1;
 const EXPIRY_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS);
+const LENT_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS + 1);
 
 const CLOCK_MASK: u32 = (1 << 24) - 1;
 /// Set on an inline value that was changed in place: OBJECT ENCODING calls it `raw` whatever its length.
@@ -195,14 +197,19 @@ impl Entry {
 
     #[inline]
     fn word(&self) -> u32 {
-        // SAFETY: the block starts with this word, aligned.
-        unsafe { self.block().cast::<u32>().read() }
+        self.atomic_word().load(Ordering::Relaxed)
+    }
+
+    /// The first word. Cores that share a lent entry may each set its access clock; nothing else of it changes then.
+    #[inline]
+    fn atomic_word(&self) -> &AtomicU32 {
+        // SAFETY: the block starts with this word, aligned, and all access to it is atomic once the entry is made.
+        unsafe { AtomicU32::from_ptr(self.block().cast::<u32>()) }
     }
 
     #[inline]
     fn set_word(&mut self, word: u32) {
-        // SAFETY: as in `word`, and `&mut self` makes it exclusive.
-        unsafe { self.block().cast::<u32>().write(word) }
+        self.atomic_word().store(word, Ordering::Relaxed);
     }
 
     #[inline]
@@ -228,6 +235,25 @@ impl Entry {
         let block = self.block().cast_const();
         super::prefetch::line(block);
         super::prefetch::line(block.wrapping_add(64));
+    }
+
+    /// Whether another core reads it too; until that is over it may neither change, but for its clock, nor go. Read from the pointer.
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        self.tagged.addr().get() & LENT_BIT != 0
+    }
+
+    pub fn set_lent(&mut self, lent: bool) {
+        let bits = self.tagged.addr().get() & !ADDRESS & !LENT_BIT | if lent { LENT_BIT } else { 0 };
+        self.set_bits(bits);
+    }
+
+    /// A second owner of the same entry, for another core to read. It is marked as lent, and must be forgotten, not dropped, before
+    /// the mark is taken off this one.
+    pub fn lend(&mut self) -> Entry {
+        self.share();
+        self.set_lent(true);
+        Entry { tagged: self.tagged }
     }
 
     /// Read from the pointer.
@@ -475,7 +501,10 @@ impl Entry {
     }
 
     fn flip_expiry_bit(&mut self) {
-        let bits = self.tagged.addr().get() & !ADDRESS ^ EXPIRY_BIT;
+        self.set_bits(self.tagged.addr().get() & !ADDRESS ^ EXPIRY_BIT);
+    }
+
+    fn set_bits(&mut self, bits: usize) {
         let block = self.tagged.as_ptr().map_addr(|address| address & ADDRESS | bits);
         let Some(tagged) = NonNull::new(block) else { unreachable!("a block at address 0") };
         self.tagged = tagged;
@@ -535,6 +564,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        debug_assert!(!self.is_lent(), "a lent entry is dropped");
         let shape = self.shape();
         // SAFETY: the entry owns the block, which has this shape, and nothing refers to it any more.
         unsafe {

@@ -6,6 +6,7 @@
 //! A candidate is kept as the hash of its key and the clock it was seen with. One that was removed or accessed since is passed over.
 
 use super::Keyspace;
+use super::changes::{EventClass, What};
 use super::entry::Entry;
 use super::hash::{Dice, KeyHash};
 use super::segment::Segment;
@@ -298,12 +299,14 @@ impl Keyspace {
             return None;
         }
         let (db, place) = match policy.kind.order() {
-            Order::Random => self.pick_any(scope)?,
+            Order::Random => (0..ROUNDS).find_map(|_| self.pick_any(scope))?,
             Order::Idle | Order::Frequency | Order::Expiry => self.pick_best(policy, scope, now_ms)?,
         };
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
         let entry = self.tables[db].remove(place, hash);
         self.stats.evicted += 1;
+        self.changes.note(db, hash, entry.key(), What::Modified);
+        self.changes.note(db, hash, entry.key(), What::Event(EventClass::Evicted, "evicted"));
         Some(Evicted { db, bytes: entry.heap_bytes(), entry })
     }
 
@@ -316,7 +319,9 @@ impl Keyspace {
             if scope.size(table) > 0 {
                 let number = pick_segment(table, &mut self.dice, scope)?;
                 let bucket = sample(table.segment(number), &mut self.dice, scope).next()?;
-                return Some((db, Place { segment: number, bucket }));
+                // One that is lent to another core cannot go now.
+                let place = Place { segment: number, bucket };
+                return (!table.entry(place).is_lent()).then_some((db, place));
             }
         }
         None
@@ -332,7 +337,7 @@ impl Keyspace {
                 let table = &self.tables[db];
                 let Some(place) = table.find_hash(&self.hasher, candidate.hash) else { continue };
                 let entry = table.entry(place);
-                if scope.takes(entry) && policy.still_stands(&candidate, entry, now_ms) {
+                if scope.takes(entry) && !entry.is_lent() && policy.still_stands(&candidate, entry, now_ms) {
                     return Some((db, place));
                 }
             }

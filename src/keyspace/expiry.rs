@@ -6,6 +6,8 @@
 //! database in which nothing can be due (`next_due_ms`), and one comparison for such a segment (`earliest_ms`).
 
 use super::Keyspace;
+use super::changes::{Changes, EventClass, What};
+use super::hash::Hasher;
 use super::segment::NEVER;
 use super::table::Place;
 
@@ -31,16 +33,6 @@ pub(super) fn is_due(at_ms: u64, now_ms: u64) -> bool {
 impl Keyspace {
     /// Removes due keys, for some `budget` steps (a segment passed or an entry looked at).
     pub fn expire_some(&mut self, now_ms: u64, budget: usize) -> ExpireProgress {
-        self.expire_some_with(now_ms, budget, |_, _| {})
-    }
-
-    /// The same, telling database and key of each before it goes.
-    pub fn expire_some_with(
-        &mut self,
-        now_ms: u64,
-        budget: usize,
-        mut before: impl FnMut(usize, &[u8]),
-    ) -> ExpireProgress {
         let mut progress = ExpireProgress::default();
         let mut looked_at = 0;
         let mut idle_dbs = 0;
@@ -52,7 +44,7 @@ impl Keyspace {
                 continue;
             }
             idle_dbs = 0;
-            looked_at += self.expire_segment(db, now_ms, &mut progress, &mut before);
+            looked_at += self.expire_segment(db, now_ms, &mut progress);
         }
         progress.complete = idle_dbs == self.tables.len();
         self.stats.expired += progress.expired as u64;
@@ -65,13 +57,7 @@ impl Keyspace {
     }
 
     /// Passes one segment. The number of its keys with an expiry, if they were looked at.
-    fn expire_segment(
-        &mut self,
-        db: usize,
-        now_ms: u64,
-        progress: &mut ExpireProgress,
-        before: &mut impl FnMut(usize, &[u8]),
-    ) -> usize {
+    fn expire_segment(&mut self, db: usize, now_ms: u64, progress: &mut ExpireProgress) -> usize {
         let table = &mut self.tables[db];
         let at = table.walk_at;
         if at == 0 {
@@ -86,14 +72,16 @@ impl Keyspace {
             looked_at = segment.volatile();
             progress.steps += looked_at;
             let due = |bucket: &usize| {
-                let expiry = segment.get(*bucket).and_then(|entry| entry.expire_at_ms());
+                // One that is lent to another core stays until it is back.
+                let expiry =
+                    segment.get(*bucket).filter(|entry| !entry.is_lent()).and_then(|entry| entry.expire_at_ms());
                 expiry.is_some_and(|at_ms| is_due(at_ms, now_ms))
             };
             let due: Vec<usize> = (0..segment.len()).filter(due).collect();
             // From the last on, since a removal moves the last entry into the gap.
             for bucket in due.iter().rev() {
                 let entry = table.take(Place { segment: number, bucket: *bucket });
-                before(db, entry.key());
+                note_expired(&mut self.changes, &self.hasher, db, entry.key());
             }
             progress.expired += due.len();
             earliest = table.tighten(number);
@@ -114,7 +102,7 @@ impl Keyspace {
         looked_at
     }
 
-    /// Removes the entry if its time has passed; whether it did.
+    /// Whether the entry's time has passed. Then it is removed, unless it is lent to another core and has to stay until it is back.
     #[inline]
     pub(super) fn remove_if_due(&mut self, db: usize, place: Place, now_ms: u64) -> bool {
         match self.tables[db].entry(place).expire_at_ms() {
@@ -128,9 +116,21 @@ impl Keyspace {
 
     #[cold]
     fn remove_expired(&mut self, db: usize, place: Place) {
+        if self.tables[db].entry(place).is_lent() {
+            return;
+        }
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
-        self.tables[db].remove(place, hash);
+        let entry = self.tables[db].remove(place, hash);
+        note_expired(&mut self.changes, &self.hasher, db, entry.key());
         self.stats.expired += 1;
+    }
+}
+
+pub(super) fn note_expired(changes: &mut Changes, hasher: &Hasher, db: usize, key: &[u8]) {
+    if changes.is_recording() {
+        let hash = hasher.hash(key);
+        changes.note(db, hash, key, What::Modified);
+        changes.note(db, hash, key, What::Event(EventClass::Expired, "expired"));
     }
 }
 

@@ -13,10 +13,12 @@
 //! A keyspace is bound to the thread that made it. Knows nothing of commands, connections or replication.
 
 mod arena;
+mod changes;
 mod directory;
 mod entry;
 mod eviction;
 mod expiry;
+mod guests;
 mod hash;
 mod prefetch;
 mod scan;
@@ -26,9 +28,11 @@ mod space;
 mod table;
 mod view;
 
+pub use changes::{Change, Changes, EventClass, What};
 pub use entry::{EMBEDDED_BYTES, SHARED_BYTES, parse_canonical};
 pub use eviction::{Evicted, Policy, PolicyKind};
 pub use expiry::ExpireProgress;
+pub use guests::Visit;
 pub use hash::{KeyHash, first_position, slot_at};
 pub use scan::Next;
 pub use space::{DbStats, Garbage, Keyspace, Stats};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::KeyView;
+use super::changes::Changes;
 use super::eviction::{Policy, Sampler};
 use super::hash::{Dice, Hasher};
 use super::scan::Next;
@@ -43,6 +44,10 @@ pub struct Keyspace {
     pub(super) stats: Stats,
     /// The database the active expiry cycle is in.
     pub(super) expiry_db: usize,
+    /// What was done to keys, while anybody watches.
+    pub changes: Changes,
+    /// Entries of each database that are handed out to other cores.
+    pub(super) away: Vec<usize>,
 }
 
 impl Keyspace {
@@ -55,6 +60,8 @@ impl Keyspace {
             sampler: Sampler::default(),
             stats: Stats::default(),
             expiry_db: 0,
+            changes: Changes::default(),
+            away: vec![0; databases],
             slots,
         }
     }
@@ -84,7 +91,11 @@ impl Keyspace {
 
     pub fn db_stats(&self, db: usize, now_ms: u64) -> DbStats {
         let table = &self.tables[db];
-        DbStats { keys: table.len(), expires: table.volatile(), average_ttl_ms: table.average_ttl_ms(now_ms) }
+        DbStats {
+            keys: table.len() + self.away[db],
+            expires: table.volatile(),
+            average_ttl_ms: table.average_ttl_ms(now_ms),
+        }
     }
 
     /// Keys that a policy could evict: all, or those that expire.

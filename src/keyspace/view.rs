@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::changes::{EventClass, What};
 use super::entry::Entry;
 use super::eviction::Policy;
-use super::expiry::is_due;
+use super::expiry::{is_due, note_expired};
 use super::hash::KeyHash;
 use super::space::Keyspace;
 use super::table::{Place, Table};
@@ -118,6 +119,10 @@ impl Recent {
 /// A key whose time has passed is removed at first sight, so no method shows an expired value.
 pub struct KeyView<'a> {
     space: &'a mut Keyspace,
+    /// Where keys of other cores are, while a command runs that names some.
+    guests: Option<&'a mut Keyspace>,
+    /// The key named last is among the guests.
+    visiting: bool,
     policy: &'a Policy,
     now_ms: u64,
     db: usize,
@@ -130,7 +135,12 @@ impl<'v> KeyView<'v> {
     /// Panics if there is no such database.
     pub(super) fn new(space: &'v mut Keyspace, db: usize, now_ms: u64, policy: &'v Policy) -> Self {
         assert!(db < space.tables.len(), "database {db} of {}", space.tables.len());
-        Self { space, policy, now_ms, db, recent: Recent::NONE, known: None }
+        Self { space, guests: None, visiting: false, policy, now_ms, db, recent: Recent::NONE, known: None }
+    }
+
+    /// The same view, with the keys of other cores in `guests`.
+    pub fn with_guests(self, guests: &'v mut Keyspace) -> Self {
+        Self { guests: Some(guests), ..self }
     }
 }
 
@@ -153,7 +163,8 @@ impl KeyView<'_> {
     /// The same keyspace, looking at another database. Panics if there is no such database.
     pub fn in_db(&mut self, db: usize) -> KeyView<'_> {
         let (recent, known) = (self.recent, self.known);
-        KeyView { recent, known, ..KeyView::new(self.space, db, self.now_ms, self.policy) }
+        let guests = self.guests.as_deref_mut();
+        KeyView { guests, recent, known, ..KeyView::new(self.space, db, self.now_ms, self.policy) }
     }
 
     /// Tells the slot of the key that the next calls will name, when the router has it already.
@@ -180,8 +191,18 @@ impl KeyView<'_> {
         hash
     }
 
+    /// The key's hash; the methods that follow work on the keyspace that has the key.
     #[inline]
     fn hash(&mut self, key: &[u8]) -> KeyHash {
+        let hash = self.find_hash(key);
+        if self.guests.is_some() {
+            self.visiting = !self.space.slots.contains(&hash.slot);
+        }
+        hash
+    }
+
+    #[inline]
+    fn find_hash(&mut self, key: &[u8]) -> KeyHash {
         if let Some((at, length, hash)) = self.known
             && at == key.as_ptr()
             && length == key.len()
@@ -198,9 +219,42 @@ impl KeyView<'_> {
         self.remember(key, |_| words, super::slot::slot(key))
     }
 
+    /// The keyspace that has the key named last.
+    #[inline]
+    fn space(&mut self) -> &mut Keyspace {
+        match &mut self.guests {
+            Some(guests) if self.visiting => guests,
+            _ => self.space,
+        }
+    }
+
     #[inline]
     fn table(&mut self) -> &mut Table {
-        &mut self.space.tables[self.db]
+        let db = self.db;
+        &mut self.space().tables[db]
+    }
+
+    /// Notes that the key named last has changed.
+    #[inline]
+    fn modified(&mut self, hash: KeyHash, key: &[u8]) {
+        let db = self.db;
+        self.space().changes.note(db, hash, key, What::Modified);
+    }
+
+    /// Whether anybody wants to know of events.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.space.changes.is_recording()
+    }
+
+    /// Notes a keyspace event of a key.
+    #[inline]
+    pub fn event(&mut self, key: &[u8], class: EventClass, name: &'static str) {
+        if self.is_watched() {
+            let hash = self.hash(key);
+            let db = self.db;
+            self.space().changes.note(db, hash, key, What::Event(class, name));
+        }
     }
 
     /// Where the key is, if it is there and has not expired.
@@ -208,7 +262,8 @@ impl KeyView<'_> {
     fn look(&mut self, key: &[u8]) -> Option<Place> {
         let hash = self.hash(key);
         let place = self.table().find(hash, key)?;
-        let gone = self.space.remove_if_due(self.db, place, self.now_ms);
+        let (db, now_ms) = (self.db, self.now_ms);
+        let gone = self.space().remove_if_due(db, place, now_ms);
         (!gone).then_some(place)
     }
 
@@ -217,8 +272,8 @@ impl KeyView<'_> {
     fn look_counted(&mut self, key: &[u8]) -> Option<Place> {
         let found = self.look(key);
         match found {
-            Some(_) => self.space.stats.hits += 1,
-            None => self.space.stats.misses += 1,
+            Some(_) => self.space().stats.hits += 1,
+            None => self.space().stats.misses += 1,
         }
         found
     }
@@ -228,8 +283,10 @@ impl KeyView<'_> {
         if !self.policy.touches {
             return;
         }
-        let entry = self.space.tables[self.db].entry_mut(place);
-        let touched = self.policy.touched(entry.clock(), self.now_ms, &mut self.space.dice);
+        let (policy, now_ms, db) = (self.policy, self.now_ms, self.db);
+        let space = self.space();
+        let entry = space.tables[db].entry_mut(place);
+        let touched = policy.touched(entry.clock(), now_ms, &mut space.dice);
         // Within one second an LRU clock stays as it is: no write to the entry's cache line.
         if touched != entry.clock() {
             entry.set_clock(touched);
@@ -291,6 +348,7 @@ impl KeyView<'_> {
         let hash = self.hash(key);
         let Some(place) = self.table().find(hash, key) else { return self.insert(hash, key, value, expiry) };
         let entry = self.table().entry(place);
+        debug_assert!(!entry.is_lent(), "a write to a key that was checked out to be read");
         let old = entry.expire_at_ms();
         let replaced = !old.is_some_and(|at_ms| is_due(at_ms, self.now_ms));
         let expire_at_ms = match expiry {
@@ -303,10 +361,14 @@ impl KeyView<'_> {
             self.touch_at(place);
         } else {
             // What was there counts as gone, so this is a new key in its place.
-            self.space.stats.expired += 1;
+            let db = self.db;
+            let space = self.space();
+            space.stats.expired += 1;
+            note_expired(&mut space.changes, &space.hasher, db, key);
             let clock = self.policy.new_clock(self.now_ms);
             self.table().entry_mut(place).set_clock(clock);
         }
+        self.modified(hash, key);
     }
 
     fn insert(&mut self, hash: KeyHash, key: &[u8], value: NewStr<'_>, expiry: Expiry) {
@@ -315,7 +377,14 @@ impl KeyView<'_> {
             Expiry::AtMs(at_ms) => Some(at_ms),
         };
         let entry = Entry::new(hash.tag(), key, value, expire_at_ms, self.policy.new_clock(self.now_ms));
-        self.space.tables[self.db].insert(&self.space.hasher, hash, entry);
+        self.insert_entry(hash, entry);
+        self.modified(hash, key);
+    }
+
+    fn insert_entry(&mut self, hash: KeyHash, entry: Entry) -> Place {
+        let db = self.db;
+        let space = self.space();
+        space.tables[db].insert(&space.hasher, hash, entry)
     }
 
     /// The bytes of the string at the key, made at least `min_len` long by zero bytes; created when absent, unshared when shared,
@@ -327,9 +396,13 @@ impl KeyView<'_> {
                 let hash = self.hash(key);
                 let clock = self.policy.new_clock(self.now_ms);
                 let entry = Entry::new(hash.tag(), key, NewStr::Copy(b""), None, clock);
-                self.space.tables[self.db].insert(&self.space.hasher, hash, entry)
+                self.insert_entry(hash, entry)
             }
         };
+        if self.is_watched() {
+            let hash = self.hash(key);
+            self.modified(hash, key);
+        }
         let entry = self.table().entry_mut(place);
         match entry.kind() {
             Kind::String => Ok(entry.bytes_mut(min_len)),
@@ -341,6 +414,7 @@ impl KeyView<'_> {
         let Some(place) = self.look(key) else { return false };
         let hash = self.hash(key);
         self.table().remove(place, hash);
+        self.modified(hash, key);
         true
     }
 
@@ -354,6 +428,10 @@ impl KeyView<'_> {
     pub fn set_expire_at_ms(&mut self, key: &[u8], at_ms: Option<u64>) -> bool {
         let Some(place) = self.look(key) else { return false };
         self.table().set_expire_at_ms(place, at_ms);
+        if self.is_watched() {
+            let hash = self.hash(key);
+            self.modified(hash, key);
+        }
         true
     }
 
@@ -362,6 +440,7 @@ impl KeyView<'_> {
         let place = self.look(key)?;
         let hash = self.hash(key);
         let entry = self.table().remove(place, hash);
+        self.modified(hash, key);
         let expire_at_ms = entry.expire_at_ms();
         Some(Taken { value: entry.into_value(), expire_at_ms })
     }
@@ -385,12 +464,13 @@ impl KeyView<'_> {
     /// What OBJECT and MEMORY USAGE tell; no touch, counts nothing.
     pub fn meta(&mut self, key: &[u8]) -> Option<Meta> {
         let place = self.look(key)?;
-        let entry = self.space.tables[self.db].entry(place);
+        let (policy, now_ms) = (self.policy, self.now_ms);
+        let entry = self.table().entry(place);
         Some(Meta {
             kind: entry.kind(),
             encoding: entry.encoding(),
-            idle_ms: Policy::idle_ms(entry.clock(), self.now_ms),
-            frequency: self.policy.frequency(entry.clock(), self.now_ms),
+            idle_ms: Policy::idle_ms(entry.clock(), now_ms),
+            frequency: policy.frequency(entry.clock(), now_ms),
             bytes: entry.heap_bytes() + TABLE_SLOT_BYTES,
         })
     }
