@@ -269,6 +269,10 @@ impl Shard {
         if self.gates.memory_limit {
             self.share_eviction(io);
         }
+        if !self.keyspace.changes.is_empty() {
+            // What expiry and eviction did beside commands.
+            self.settle_changes(io, None);
+        }
         self.go_on_after_full_outbox(io);
         let mut to_send = std::mem::take(&mut self.to_send);
         for socket in to_send.drain(..) {

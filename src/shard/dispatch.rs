@@ -333,7 +333,7 @@ impl Shard {
         slot: Option<u16>,
     ) -> Step {
         match self.place(call.id, args, slot) {
-            Place::Here => self.execute_here(client, call, args),
+            Place::Here => self.execute_here(io, client, call, args),
             Place::There(shard) => self.execute_there(io, client, call, shard, args),
             Place::Many => return self.execute_many(client, call.id, args),
         }
@@ -383,13 +383,16 @@ impl Shard {
     }
 
     #[inline]
-    fn execute_here(&mut self, client: &mut Client, call: &Call, args: &Args<'_>) {
+    fn execute_here(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) {
         let response = if client.replies.is_empty() {
             self.ready_output(client);
             self.run_handler(call, args, &mut client.out)
         } else {
             client.replies.stash(|out| self.run_handler(call, args, out))
         };
+        if !self.keyspace.changes.is_empty() {
+            self.settle_changes(io, Some((self.id, client.socket)));
+        }
         self.record(call.id, &response);
         if self.is_slow(response.nanoseconds) {
             self.note_slow(client, call.id, response.nanoseconds, args);
@@ -507,7 +510,7 @@ impl Shard {
         match message {
             Message::Requests(mut batch) => {
                 self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
-                self.execute_batch(&mut batch);
+                self.execute_batch(io, from, &mut batch);
                 io.post(from, Message::Replies(batch));
             }
             Message::Replies(batch) => self.deliver(batch),
@@ -523,17 +526,21 @@ impl Shard {
     }
 
     /// Executes another core's commands.
-    fn execute_batch(&mut self, batch: &mut Batch) {
+    fn execute_batch(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
         batch.execute(|request: &Request, args, out| {
             let command = self.commands.get(request.command);
             let Handler::Data(handler) = command.handler else {
                 unreachable!("only data commands are sent to other cores");
             };
-            let Origin { database, proto, touches, .. } = request.origin;
+            let Origin { socket, database, proto, touches, .. } = request.origin;
             let database = usize::from(database);
             let call = Call { id: request.command, handler, database, proto, touches, hash: None };
-            self.run_handler(&call, args, out)
+            let response = self.run_handler(&call, args, out);
+            if !self.keyspace.changes.is_empty() {
+                self.settle_changes(io, Some((from, socket)));
+            }
+            response
         });
     }
 

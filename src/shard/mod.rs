@@ -20,6 +20,7 @@ mod lookahead;
 mod memory;
 mod reply;
 mod server;
+mod settle;
 mod split;
 
 use std::any::Any;
@@ -238,6 +239,8 @@ impl Shard {
             paused: self.pause.is_some(),
             memory_limit: self.config.maxmemory > 0,
         };
+        let watches = self.watches_keys();
+        self.keyspace.changes.record(watches);
     }
 
     /// The clients of this shard.

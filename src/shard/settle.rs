@@ -1,0 +1,34 @@
+//! What follows from changes to keys, on the core that owns them.
+//!
+//! While anybody watches keys, the keyspace notes each change; the notes are worked off after the command that made them, in their order.
+
+use super::{Shard, ShardIo};
+use crate::keyspace::{Changes, What};
+use crate::runtime::{ExecutorId, SocketId};
+
+/// The client whose command made a change: its core and its socket there.
+pub type Author = (ExecutorId, SocketId);
+
+impl Shard {
+    /// Whether changes to keys are of interest to anybody.
+    pub(super) fn watches_keys(&self) -> bool {
+        false
+    }
+
+    /// Works off the notes of what was done to this core's keys. `author` is who asked for it; expiry and eviction have none.
+    #[cold]
+    pub(super) fn settle_changes(&mut self, io: &mut ShardIo, author: Option<Author>) {
+        let changes = self.keyspace.changes.take();
+        self.settle(io, &changes, author);
+    }
+
+    /// The same for notes that another core has taken of this core's keys.
+    pub(super) fn settle(&mut self, _io: &mut ShardIo, changes: &Changes, _author: Option<Author>) {
+        for (change, _key) in changes.iter() {
+            match change.what {
+                What::Modified => {}
+                What::Event(_class, _name) => {}
+            }
+        }
+    }
+}
