@@ -16,6 +16,7 @@ mod connections;
 mod dispatch;
 pub mod fanout;
 pub mod limits;
+pub mod locks;
 mod lookahead;
 mod memory;
 mod reply;
