@@ -13,6 +13,7 @@ mod background;
 mod batch;
 mod client;
 mod connections;
+pub mod coordinator;
 mod dispatch;
 pub mod fanout;
 pub mod limits;
