@@ -23,6 +23,8 @@ mod memory;
 mod reply;
 mod server;
 mod settle;
+#[cfg(test)]
+mod simulator;
 mod split;
 
 use std::any::Any;
