@@ -124,6 +124,7 @@ impl Command {
         match self.group {
             Group::String => acl.or(Acl::STRING),
             Group::Bitmap => acl.or(Acl::BITMAP),
+            Group::Transactions => acl.or(Acl::TRANSACTION),
             Group::Generic | Group::Connection | Group::Server | Group::Cluster => acl,
         }
     }
@@ -174,6 +175,12 @@ pub enum Server {
     Quit,
     Reset,
     Select,
+    // transactions
+    Discard,
+    Exec,
+    Multi,
+    Unwatch,
+    Watch,
     // several cores
     DbSize,
     FlushAll,
@@ -181,6 +188,7 @@ pub enum Server {
     Keys,
     RandomKey,
     Scan,
+    SwapDb,
     // server
     Cluster,
     Command,
@@ -227,8 +235,6 @@ impl Flags {
     pub const SYSCMD: Flags = Flags(1 << 29);
     /// Ours, not printed: waits until all earlier commands of its connection have answered (design: contract of a pipeline).
     pub const BARRIER: Flags = Flags(1 << 30);
-    /// Ours, not printed: several keys may be served key by key on the cores that own them, and the replies joined.
-    pub const SPLIT: Flags = Flags(1 << 31);
 
     #[inline]
     pub const fn has(self, other: Flags) -> bool {
@@ -293,6 +299,7 @@ impl Acl {
     pub const FAST: Acl = Acl(1 << 9);
     pub const SLOW: Acl = Acl(1 << 10);
     pub const BLOCKING: Acl = Acl(1 << 11);
+    pub const TRANSACTION: Acl = Acl(1 << 12);
 
     pub const fn or(self, other: Acl) -> Acl {
         Acl(self.0 | other.0)
@@ -326,6 +333,7 @@ const ACL_NAMES: &[(Acl, &str)] = &[
     (Acl::BLOCKING, "blocking"),
     (Acl::DANGEROUS, "dangerous"),
     (Acl::CONNECTION, "connection"),
+    (Acl::TRANSACTION, "transaction"),
 ];
 
 /// The group of the command's documentation.
@@ -335,6 +343,7 @@ pub enum Group {
     String,
     Bitmap,
     Connection,
+    Transactions,
     Server,
     Cluster,
 }
@@ -347,6 +356,7 @@ impl Group {
             Group::String => "string",
             Group::Bitmap => "bitmap",
             Group::Connection => "connection",
+            Group::Transactions => "transactions",
             Group::Server => "server",
             Group::Cluster => "cluster",
         }

@@ -40,6 +40,7 @@ impl Keyspace {
     pub fn for_guests(&self) -> Keyspace {
         let mut guests = Keyspace::new(0..SLOTS, self.tables.len(), 0);
         guests.hasher = self.hasher.clone();
+        guests.changes.record(true);
         guests
     }
 
@@ -57,6 +58,7 @@ impl Keyspace {
             self.away[db] += 1;
             Visit::Moved(self.tables[db].remove(place, hash))
         } else {
+            *self.lent.entry((db, hash.hash)).or_default() += 1;
             Visit::Lent(Lent(Some(self.tables[db].entry_mut(place).lend())))
         }
     }
@@ -69,8 +71,15 @@ impl Keyspace {
         }
     }
 
-    /// The last alias of a key is gone.
+    /// One alias of a key is gone; with the last, the key's entry may change and go again.
     pub fn end_lending(&mut self, db: usize, hash: KeyHash, key: &[u8]) {
+        if let Some(aliases) = self.lent.get_mut(&(db, hash.hash)) {
+            *aliases -= 1;
+            if *aliases > 0 {
+                return;
+            }
+            self.lent.remove(&(db, hash.hash));
+        }
         if let Some(place) = self.tables[db].find(hash, key) {
             self.tables[db].entry_mut(place).set_lent(false);
         }
@@ -94,6 +103,16 @@ impl Keyspace {
         let Some(place) = self.tables[db].find(hash, key) else { return Visit::None };
         let entry = self.tables[db].remove(place, hash);
         if entry.is_lent() { Visit::Lent(Lent(Some(entry))) } else { Visit::Moved(entry) }
+    }
+
+    /// Whether a key of that hash is there, expired or not.
+    pub fn has_hash(&self, db: usize, hash: KeyHash) -> bool {
+        self.tables[db].find_hash(&self.hasher, hash).is_some()
+    }
+
+    /// Removes a key whose time has passed; whether it has.
+    pub fn remove_due_key(&mut self, db: usize, hash: KeyHash, key: &[u8], now_ms: u64) -> bool {
+        self.tables[db].find(hash, key).is_some_and(|place| self.remove_if_due(db, place, now_ms))
     }
 
     /// Adds the other's counts of hits, misses and expired keys to this one's, and clears them there.

@@ -33,7 +33,7 @@ pub use entry::{EMBEDDED_BYTES, SHARED_BYTES, parse_canonical};
 pub use eviction::{Evicted, Policy, PolicyKind};
 pub use expiry::ExpireProgress;
 pub use guests::Visit;
-pub use hash::{Dice, KeyHash, first_position, slot_at};
+pub use hash::{Dice, Hasher, KeyHash, first_position, slot_at};
 pub use scan::Next;
 pub use space::{DbStats, Garbage, Keyspace, Stats};
 pub use view::*;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use hashbrown::HashMap;
+
 use super::KeyView;
 use super::changes::Changes;
 use super::eviction::{Policy, Sampler};
@@ -48,6 +50,8 @@ pub struct Keyspace {
     pub changes: Changes,
     /// Entries of each database that are handed out to other cores.
     pub(super) away: Vec<usize>,
+    /// How many aliases of each lent entry are with other cores, by database and hash.
+    pub(super) lent: HashMap<(usize, u64), usize>,
 }
 
 impl Keyspace {
@@ -62,6 +66,7 @@ impl Keyspace {
             expiry_db: 0,
             changes: Changes::default(),
             away: vec![0; databases],
+            lent: HashMap::new(),
             slots,
         }
     }

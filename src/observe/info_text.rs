@@ -383,7 +383,8 @@ fn shards(text: &mut String, node: &NodeInfo) {
             text,
             "shard{index}:keys={},expires={},connections={},used_memory={},commands={},ops_per_sec={},\
              remote_commands_sent={},remote_commands_executed={},messages_sent={},batches_sent={},\
-             ticks={},ring_enters={},parks={},wakeups_sent={},net_input_bytes={},net_output_bytes={}\r\n",
+             ticks={},ring_enters={},parks={},wakeups_sent={},transactions={},transactions_refused={},\
+             transactions_waited={},lock_waits={},net_input_bytes={},net_output_bytes={}\r\n",
             shard.keys,
             shard.expires,
             shard.connections,
@@ -398,6 +399,10 @@ fn shards(text: &mut String, node: &NodeInfo) {
             counters.ring_enters,
             counters.parks,
             counters.wakeups_sent,
+            counters.transactions,
+            counters.transactions_refused,
+            counters.transactions_waited,
+            counters.lock_waits,
             counters.net_input_bytes,
             counters.net_output_bytes,
         );

@@ -85,6 +85,14 @@ counters! {
     /// Messages between cores, of any kind, and the batches they travelled in.
     messages_sent,
     batches_sent,
+    /// Of clients of this core: commands and MULTI blocks over several cores, and what took locks otherwise.
+    transactions,
+    /// Cores that could not give their keys at once.
+    transactions_refused,
+    /// Cores that were asked to wait until they could.
+    transactions_waited,
+    /// Requests of any kind that waited for a lock of this core.
+    lock_waits,
     /// Calls of `io_uring_enter`.
     ring_enters,
     /// Times this core slept in its ring, and wake-ups it sent to sleeping cores.

@@ -71,6 +71,9 @@ impl Replication {
             Message::Stop => self.stop = true,
             Message::Requests(_)
             | Message::Replies(_)
+            | Message::CheckOut(_)
+            | Message::CheckedOut(_)
+            | Message::CheckIn(_)
             | Message::Connection(_)
             | Message::Run(_)
             | Message::Answer { .. } => error!("The replication executor got a message that is for shards."),

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 
+use super::checkout::CheckOut;
+use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::resp::{Args, Out, Proto, Span};
@@ -23,6 +25,12 @@ pub enum Message {
     Requests(Box<Batch>),
     /// The batch with its replies.
     Replies(Box<Batch>),
+    /// Hand out these keys.
+    CheckOut(Box<CheckOut>),
+    /// The keys with their entries, or not.
+    CheckedOut(Box<CheckOut>),
+    /// The entries come home.
+    CheckIn(Box<CheckOut>),
     /// A connection accepted elsewhere, to be served here.
     Connection(Box<Arrival>),
     /// Anything rare: runs over there.
@@ -71,6 +79,16 @@ pub struct Response {
     pub end: usize,
     pub nanoseconds: u64,
     pub failed: bool,
+    /// It waits for a lock, and its reply comes in another batch.
+    pub deferred: bool,
+}
+
+/// That a batch is one MULTI block, and runs as a whole or not at all.
+pub struct Block {
+    /// Keys that must not have changed since they were watched.
+    pub watched: Vec<Watched>,
+    /// One has.
+    pub broken: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +99,7 @@ pub struct Batch {
     pub requests: Vec<Request>,
     pub replies: Out,
     pub responses: Vec<Response>,
+    pub block: Option<Box<Block>>,
 }
 
 /// A batch whose buffers have grown beyond this is not kept for reuse.
@@ -117,6 +136,12 @@ impl Batch {
         self.data.len()
     }
 
+    /// Bytes it holds on to, large arguments included.
+    pub fn held_bytes(&self) -> usize {
+        let spans = self.spans.len() * size_of::<Span>();
+        self.data.len() + spans + self.bigs.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// The arguments of a request.
     pub fn args(&self, request: &Request) -> Args<'_> {
         let spans = &self.spans[request.first_span as usize..(request.first_span + request.spans) as usize];
@@ -145,6 +170,7 @@ impl Batch {
         self.requests.clear();
         self.replies.clear();
         self.responses.clear();
+        self.block = None;
         Some(self)
     }
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::multi::{Multi, Running};
 use super::reply::Replies;
+use super::watch::Watched;
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
 use crate::resp::parser::Parser;
@@ -31,7 +33,7 @@ pub struct Connection {
 
 /// Why a client's next command does not run yet. A set; empty means go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stall(u8);
+pub struct Stall(u16);
 
 impl Stall {
     /// The next command waits for the replies of all before it.
@@ -50,6 +52,10 @@ impl Stall {
     pub const ENDING: Stall = Stall(1 << 6);
     /// Too many of its replies are still with other cores.
     pub const REPLIES: Stall = Stall(1 << 7);
+    /// A command or block over several cores is under way.
+    pub const TRANSACTION: Stall = Stall(1 << 8);
+    /// A command is at work that has not answered yet.
+    pub const WORKING: Stall = Stall(Stall::TASK.0 | Stall::TRANSACTION.0);
 
     #[inline]
     pub fn any(self) -> bool {
@@ -69,6 +75,22 @@ impl Stall {
     }
 }
 
+/// What makes a client's commands go another way than straight to their execution. All false for nearly every client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// Commands are queued since MULTI.
+    pub in_multi: bool,
+    /// The commands of EXEC are running.
+    pub in_block: bool,
+}
+
+impl Modes {
+    #[inline]
+    pub fn any(self) -> bool {
+        self != Modes::default()
+    }
+}
+
 pub struct Client {
     pub id: u64,
     pub socket: SocketId,
@@ -85,6 +107,15 @@ pub struct Client {
     pub no_evict: bool,
     pub no_touch: bool,
     pub reply_mode: ReplyMode,
+    pub modes: Modes,
+    /// What waits for EXEC.
+    pub multi: Option<Box<Multi>>,
+    /// What EXEC runs.
+    pub running: Option<Box<Running>>,
+    /// The keys that the next EXEC depends on.
+    pub watched: Vec<Watched>,
+    /// The keys that the running EXEC depended on.
+    pub unwatch_after: Vec<Watched>,
     /// The command at work is not to be answered.
     pub muted: bool,
     pub stall: Stall,
@@ -126,6 +157,11 @@ impl Client {
             no_evict: false,
             no_touch: false,
             reply_mode: ReplyMode::On,
+            modes: Modes::default(),
+            multi: None,
+            running: None,
+            watched: Vec::new(),
+            unwatch_after: Vec::new(),
             muted: false,
             stall: Stall::default(),
             replies: Replies::default(),

@@ -149,7 +149,8 @@ impl Shard {
         if client.stall.has(Stall::ENDING) {
             input.bytes = Vec::new();
         }
-        if input.bytes.len() + input.parser.held_bytes() > self.config.client_query_buffer_limit as usize {
+        let queued = client.multi.as_ref().map_or(0, |multi| multi.bytes());
+        if input.bytes.len() + input.parser.held_bytes() + queued > self.config.client_query_buffer_limit as usize {
             warn!("Closing client that reached max query buffer length: id={} addr={}", client.id, client.address());
             self.stats.counters.query_buffer_limit_disconnections += 1;
             return Fate::Close;
@@ -273,6 +274,7 @@ impl Shard {
             // What expiry and eviction did beside commands.
             self.settle_changes(io, None);
         }
+        self.run_unlocked(io);
         self.go_on_after_full_outbox(io);
         let mut to_send = std::mem::take(&mut self.to_send);
         for socket in to_send.drain(..) {
@@ -322,7 +324,7 @@ impl Shard {
             client.sending_bytes = out.len();
             io.send(client.socket, out);
         }
-        let working = client.stall.has(Stall::TASK) || !client.replies.is_empty();
+        let working = client.stall.has(Stall::WORKING) || !client.replies.is_empty();
         if client.stall.has(Stall::ENDING) && client.output_bytes() == 0 && !working {
             return Fate::Close;
         }
@@ -366,8 +368,10 @@ impl Shard {
         if self.connection(socket).is_none() {
             return;
         }
-        let Some(connection) = self.connections[socket.index as usize].take() else { return };
+        let Some(mut connection) = self.connections[socket.index as usize].take() else { return };
         io.close(socket);
+        self.drop_block(io, &mut connection.client);
+        self.unwatch(io, &mut connection.client);
         self.shared.clients[self.id].0.fetch_sub(1, Ordering::Relaxed);
         if connection.client.monitor {
             self.announce_monitors(io, -1);

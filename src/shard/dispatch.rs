@@ -1,9 +1,13 @@
 //! From bytes to an executed command: parse, check, route, run, answer.
 
 use super::batch::{Batch, Message, Origin, Request, Response};
+use super::checkout::{Plan, for_each_claim, lock_key, mode};
 use super::client::{Client, Connection, Input, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES, REPLIES_WAITING};
+use super::locks::{Claims, Mode};
 use super::lookahead::Known;
+use super::multi::{NOT_IN_BLOCK, aborted_by};
+use super::transaction::Waiter;
 use super::{Shard, ShardIo};
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::{CommandId, Commands};
@@ -27,6 +31,8 @@ enum Stop {
 /// What became of a command.
 enum Step {
     Done,
+    /// It waits for EXEC.
+    Queued,
     /// It has to wait; it is to be executed again from the start later.
     Wait,
 }
@@ -41,9 +47,6 @@ enum Place {
 }
 
 const NOAUTH: Error = Error::text("NOAUTH Authentication required.");
-const ACROSS_CORES: Error = Error::text(
-    "CROSSSLOT Keys in request belong to different cores; give them a common {hash tag}, or run with one shard",
-);
 
 /// Keeps the unparsed rest. Of a large value only the header is kept; what follows it is returned.
 fn keep(kept: &mut Vec<u8>, rest: &[u8], stop: Stop) -> Option<Vec<u8>> {
@@ -144,7 +147,7 @@ impl Shard {
                 }
             };
             match self.execute(io, client, &parser.args(rest), Known::default()) {
-                Step::Done => {
+                Step::Done | Step::Queued => {
                     at += length;
                     parser.reset();
                 }
@@ -214,7 +217,7 @@ impl Shard {
             client.out.buf.truncate(bytes);
             client.out.attached.truncate(attached);
             client.replies.unstash(waiting);
-            client.muted = client.stall.has(Stall::TASK);
+            client.muted = client.stall.has(Stall::WORKING);
             if mode == ReplyMode::Off || matches!(step, Step::Wait) {
                 client.reply_mode = mode;
             }
@@ -235,12 +238,12 @@ impl Shard {
                     self.stats.record_rejected(id.index());
                 }
                 // As Redis, which asks for a password only before a command that it knows.
-                self.reply_error(client, &error);
+                self.refuse_command(io, client, known, &error);
                 return Step::Done;
             }
         };
         if !client.authenticated && !command.flags.has(Flags::NO_AUTH) {
-            return self.reject(client, id, &NOAUTH);
+            return self.reject(io, client, id, &NOAUTH);
         }
         if command.flags.has(Flags::BARRIER) && !client.replies.is_empty() {
             client.stall.add(Stall::BARRIER);
@@ -263,10 +266,15 @@ impl Shard {
         known: Known,
     ) -> Step {
         client.last_command = Some(id);
+        if client.modes.any()
+            && let Some(step) = self.execute_in_mode(io, client, id, command, args)
+        {
+            return step;
+        }
         match command.handler {
             Handler::Data(handler) => {
                 let (database, proto, touches) = (client.database, client.proto, self.touches(client, id));
-                let call = Call { id, handler, database, proto, touches, hash: known.hash };
+                let call = Call { id, handler, database, proto, touches, hash: known.hash, visiting: false };
                 self.execute_data(io, client, &call, args, known.slot)
             }
             Handler::Server(server) => {
@@ -274,16 +282,58 @@ impl Shard {
                 Step::Done
             }
             // Every container's bare name fails its arity.
-            Handler::Container => self.reject(client, id, &Error::Syntax),
+            Handler::Container => self.reject(io, client, id, &Error::Syntax),
         }
     }
 
     /// Refuses a command before it runs.
     #[cold]
-    fn reject(&mut self, client: &mut Client, id: CommandId, error: &Error) -> Step {
+    fn reject(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, error: &Error) -> Step {
         self.stats.record_rejected(id.index());
-        self.reply_error(client, error);
+        self.refuse_command(io, client, Some(id), error);
         Step::Done
+    }
+
+    /// Answers a command that was refused. In a MULTI block that is the end of the block; a refused EXEC says so.
+    fn refuse_command(&mut self, io: &mut ShardIo, client: &mut Client, id: Option<CommandId>, error: &Error) {
+        if let Some(multi) = &mut client.multi {
+            multi.fail();
+        }
+        if id == Some(self.exec_id) {
+            self.forget_block(client);
+            self.unwatch(io, client);
+            let error = aborted_by(error);
+            return self.reply_error(client, &error);
+        }
+        self.reply_error(client, error);
+    }
+
+    /// What a client in some mode may not simply execute. `None`: it may.
+    #[cold]
+    fn execute_in_mode(
+        &mut self,
+        io: &mut ShardIo,
+        client: &mut Client,
+        id: CommandId,
+        command: &Command,
+        args: &Args<'_>,
+    ) -> Option<Step> {
+        if client.modes.in_multi && !ends_or_spares_block(command) {
+            let outcome = if command.flags.has(Flags::NO_MULTI) {
+                Err(NOT_IN_BLOCK)
+            } else {
+                self.enqueue(client, id, command, args)
+            };
+            if let Err(error) = outcome {
+                return Some(self.reject(io, client, id, &error));
+            }
+            self.reply(client, |out| {
+                out.simple("QUEUED");
+                Ok(())
+            });
+            return Some(Step::Queued);
+        }
+        None
     }
 
     /// As [`Shard::execute_command`], with what is looked at only while some rare thing is on.
@@ -297,24 +347,28 @@ impl Shard {
         args: &Args<'_>,
         known: Known,
     ) -> Step {
-        if self.gates.paused && self.pauses(id, command) {
+        if self.gates.paused && self.pauses(client, id, command) {
             client.stall.add(Stall::PAUSE);
             self.waiting_pause.push(client.socket);
             return Step::Wait;
         }
         let step = self.execute_command(io, client, id, command, args, known);
         // As in Redis, what ran is shown: a SELECT with the database it switched to.
-        if self.gates.monitors && monitor::is_shown(command.flags) && matches!(step, Step::Done) {
+        // EXEC comes behind the commands of its block, whenever that has run.
+        let shown = monitor::is_shown(command.flags) && !(id == self.exec_id && client.stall.has(Stall::TRANSACTION));
+        if self.gates.monitors && shown && matches!(step, Step::Done) {
             self.feed_monitors(io, client, args);
         }
         step
     }
 
-    fn pauses(&self, id: CommandId, command: &Command) -> bool {
+    fn pauses(&self, client: &Client, id: CommandId, command: &Command) -> bool {
         match self.pause {
             None => false,
             Some(pause) if pause.writes_only => {
-                command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE)
+                let block = client.multi.as_ref().filter(|_| id == self.exec_id);
+                let flags = block.map_or(command.flags, |multi| multi.flags());
+                flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)
             }
             // The client that ends the pause must get through.
             Some(_) => !self.commands.full_name(id).starts_with("client|"),
@@ -333,24 +387,91 @@ impl Shard {
         slot: Option<u16>,
     ) -> Step {
         match self.place(call.id, args, slot) {
+            Place::Here if self.gates.locks && !self.is_free(call.id, args) => self.defer_here(client, call, args),
             Place::Here => self.execute_here(io, client, call, args),
             Place::There(shard) => self.execute_there(io, client, call, shard, args),
-            Place::Many => return self.execute_many(client, call.id, args),
+            Place::Many => return self.execute_many(io, client, call, args),
         }
         Step::Done
     }
 
-    /// A command with keys on several cores: served key by key where that is all there is to it.
-    fn execute_many(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>) -> Step {
-        if !self.commands.get(id).flags.has(Flags::SPLIT) {
-            return self.reject(client, id, &ACROSS_CORES);
-        }
+    /// A command with keys on several cores, which become one's for its time.
+    fn execute_many(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) -> Step {
         if !client.replies.is_empty() {
             client.stall.add(Stall::BARRIER);
             return Step::Wait;
         }
-        self.start_split(client, id, args);
+        let mut plan = Plan::new(self.shared.shards, client.socket);
+        plan.command(&self.keyspace, self.commands.get(call.id), args, call.database);
+        let batch = self.batch_of(client, call, 0, args);
+        self.start_transaction(io, client, plan, batch);
         Step::Done
+    }
+
+    /// A batch of one command.
+    fn batch_of(&mut self, client: &Client, call: &Call, sequence: u32, args: &Args<'_>) -> Box<Batch> {
+        let origin = origin_of(client, call, sequence);
+        let mut batch = self.spare_batches.pop().unwrap_or_default();
+        batch.push(origin, call.id, args);
+        batch
+    }
+
+    /// A command on keys of this core that are locked: it waits for them.
+    #[cold]
+    fn defer_here(&mut self, client: &mut Client, call: &Call, args: &Args<'_>) {
+        let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
+        let batch = self.batch_of(client, call, sequence, args);
+        self.defer(self.id, batch);
+        if client.replies.len() >= REPLIES_WAITING {
+            client.stall.add(Stall::REPLIES);
+        }
+    }
+
+    /// Lets a batch wait for the locks of all its keys.
+    #[cold]
+    fn defer(&mut self, from: usize, batch: Box<Batch>) {
+        let mut claims = Claims::new();
+        for request in &batch.requests {
+            for_each_claim(self.commands.get(request.command), &batch.args(request), 0, |_, key, changes| {
+                claims.add(lock_key(self.keyspace.hasher().hash(key)), mode(changes));
+            });
+        }
+        for watched in batch.block.iter().flat_map(|block| &block.watched) {
+            claims.add(lock_key(watched.hash), Mode::Shared);
+        }
+        self.acquire(&claims, Waiter::Commands { from, batch });
+    }
+
+    /// Runs a command whose keys are on several cores and at hand now.
+    pub(super) fn run_alone(&mut self, io: &mut ShardIo, client: &mut Client, batch: &Batch) {
+        let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
+        self.lap_started = clock::ticks();
+        for request in &batch.requests {
+            if let Some(call) = self.call_of(request, true) {
+                self.execute_here(io, client, &call, &batch.args(request));
+            }
+        }
+        if std::mem::take(&mut client.muted) {
+            client.out.buf.truncate(bytes);
+            client.out.attached.truncate(attached);
+        }
+        self.touch(client);
+        self.release(client, Stall::TRANSACTION);
+    }
+
+    /// A command that came in a batch. `None` if it is not one over keys, which no batch carries.
+    fn call_of(&self, request: &Request, visiting: bool) -> Option<Call> {
+        let Handler::Data(handler) = self.commands.get(request.command).handler else { return None };
+        let Origin { database, proto, touches, .. } = request.origin;
+        Some(Call {
+            id: request.command,
+            handler,
+            database: usize::from(database),
+            proto,
+            touches,
+            hash: None,
+            visiting,
+        })
     }
 
     #[inline]
@@ -383,7 +504,7 @@ impl Shard {
     }
 
     #[inline]
-    fn execute_here(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) {
+    pub(super) fn execute_here(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) {
         let response = if client.replies.is_empty() {
             self.ready_output(client);
             self.run_handler(call, args, &mut client.out)
@@ -408,13 +529,16 @@ impl Shard {
 
     /// Runs a data command over this shard's keys.
     fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
-        let Call { id, handler, database, proto, touches, hash } = *call;
+        let Call { id, handler, database, proto, touches, hash, visiting } = *call;
         self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
         let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
         let outcome = refused.and_then(|()| {
             let mut keys = self.keyspace.view(database, self.now_ms, &self.policy);
+            if visiting && let Some(guests) = &mut self.guests {
+                keys = keys.with_guests(guests);
+            }
             if let (Some(hash), Route::One(index)) = (hash, self.routes[id.index()]) {
                 keys.know(args.get(index.into()), hash);
             }
@@ -432,7 +556,7 @@ impl Shard {
             self.stats.record_error(error.message());
         }
         let nanoseconds = self.lap();
-        Response { end: out.buf.len(), nanoseconds, failed }
+        Response { end: out.buf.len(), nanoseconds, failed, deferred: false }
     }
 
     /// The time since the clock was last read, in nanoseconds. One reading ends a command and begins the next, so a command's duration
@@ -449,7 +573,7 @@ impl Shard {
     }
 
     /// Books a command that has run, on its client's shard.
-    fn record(&mut self, id: CommandId, response: &Response) {
+    pub(super) fn record(&mut self, id: CommandId, response: &Response) {
         let result = if response.failed { CallResult::Failed } else { CallResult::Ok };
         self.stats.record_call(id.index(), response.nanoseconds, result);
     }
@@ -471,13 +595,7 @@ impl Shard {
 
     fn execute_there(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, shard: usize, args: &Args<'_>) {
         let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
-        let origin = Origin {
-            socket: client.socket,
-            sequence,
-            database: call.database as u16,
-            proto: call.proto,
-            touches: call.touches,
-        };
+        let origin = origin_of(client, call, sequence);
         let batch = self.outgoing[shard].get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default());
         batch.push(origin, call.id, args);
         self.stats.counters.remote_commands_sent += 1;
@@ -493,7 +611,7 @@ impl Shard {
         }
     }
 
-    fn post_batch(&mut self, io: &mut ShardIo, shard: usize) {
+    pub(super) fn post_batch(&mut self, io: &mut ShardIo, shard: usize) {
         if let Some(batch) = self.outgoing[shard].take() {
             self.stats.counters.batches_sent += 1;
             io.post(shard, Message::Requests(batch));
@@ -508,46 +626,95 @@ impl Shard {
 
     pub fn on_message(&mut self, io: &mut ShardIo, from: usize, message: Message) {
         match message {
-            Message::Requests(mut batch) => {
-                self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
-                self.execute_batch(io, from, &mut batch);
-                io.post(from, Message::Replies(batch));
-            }
-            Message::Replies(batch) => self.deliver(batch),
+            Message::Requests(batch) => self.on_requests(io, from, batch),
+            Message::Replies(batch) => self.deliver(io, batch),
+            Message::CheckOut(checkout) => self.on_check_out(io, from, checkout),
+            Message::CheckedOut(checkout) => self.on_checked_out(io, from, checkout),
+            Message::CheckIn(checkout) => self.on_check_in(io, from, checkout),
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
-            Message::Answer { token, value } => {
-                if let Some(question) = self.questions.try_remove(token) {
-                    question.send(value);
-                }
-            }
+            Message::Answer { token, value } => self.on_answer(token, value),
             Message::Stop => self.stop_serving(io),
+        }
+        self.run_unlocked(io);
+    }
+
+    fn on_requests(&mut self, io: &mut ShardIo, from: usize, mut batch: Box<Batch>) {
+        self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
+        if self.gates.locks {
+            if batch.block.is_some() {
+                return self.defer(from, batch);
+            }
+            self.run_or_defer(io, from, &mut batch);
+        } else {
+            self.run_batch(io, from, &mut batch);
+        }
+        self.answer_batch(io, from, batch);
+    }
+
+    /// Sends a batch that was executed back to where it came from.
+    pub(super) fn answer_batch(&mut self, io: &mut ShardIo, from: usize, batch: Box<Batch>) {
+        if from == self.id {
+            self.deliver(io, batch);
+        } else {
+            io.post(from, Message::Replies(batch));
         }
     }
 
     /// Executes another core's commands.
-    fn execute_batch(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
+    pub(super) fn run_batch(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
-        batch.execute(|request: &Request, args, out| {
-            let command = self.commands.get(request.command);
-            let Handler::Data(handler) = command.handler else {
-                unreachable!("only data commands are sent to other cores");
-            };
-            let Origin { socket, database, proto, touches, .. } = request.origin;
-            let database = usize::from(database);
-            let call = Call { id: request.command, handler, database, proto, touches, hash: None };
-            let response = self.run_handler(&call, args, out);
-            if !self.keyspace.changes.is_empty() {
-                self.settle_changes(io, Some((from, socket)));
+        if batch.block.is_some() && !self.check_block(io, batch) {
+            return;
+        }
+        batch.execute(|request, args, out| self.run_request(io, from, request, args, out));
+    }
+
+    /// The same while keys are locked: a command that meets a lock waits in a batch of its own.
+    #[cold]
+    fn run_or_defer(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
+        self.lap_started = clock::ticks();
+        batch.execute(|request, args, out| {
+            if self.is_free(request.command, args) {
+                return self.run_request(io, from, request, args, out);
             }
-            response
+            let mut waiting = self.spare_batches.pop().unwrap_or_default();
+            waiting.push(request.origin, request.command, args);
+            self.defer(from, waiting);
+            Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: true }
         });
     }
 
+    #[inline]
+    fn run_request(
+        &mut self,
+        io: &mut ShardIo,
+        from: usize,
+        request: &Request,
+        args: &Args<'_>,
+        out: &mut Out,
+    ) -> Response {
+        let Some(call) = self.call_of(request, false) else {
+            unreachable!("only data commands are sent to other cores");
+        };
+        let response = self.run_handler(&call, args, out);
+        if !self.keyspace.changes.is_empty() {
+            self.settle_changes(io, Some((from, request.origin.socket)));
+        }
+        response
+    }
+
     /// Hands another core's replies to the clients that wait for them.
-    fn deliver(&mut self, batch: Box<Batch>) {
+    fn deliver(&mut self, io: &mut ShardIo, batch: Box<Batch>) {
+        if let Some(block) = &batch.block {
+            self.deliver_block(io, &batch, block.broken);
+            return self.recycle(batch);
+        }
         let (mut start, mut attached) = (0, 0);
         for (request, response) in batch.requests.iter().zip(&batch.responses) {
+            if response.deferred {
+                continue;
+            }
             let range = start..response.end;
             start = response.end;
             self.record(request.command, response);
@@ -565,6 +732,11 @@ impl Shard {
             // The client may be gone; its attachments are still to be passed over.
             attached = next.unwrap_or_else(|| batch.replies.attached.partition_point(|(offset, _)| *offset < start));
         }
+        self.recycle(batch);
+    }
+
+    /// Keeps a batch for the next commands to other cores.
+    pub(super) fn recycle(&mut self, batch: Box<Batch>) {
         if self.spare_batches.len() < super::limits::SPARE_BUFFERS
             && let Some(batch) = batch.recycle()
         {
@@ -618,18 +790,30 @@ impl Shard {
 }
 
 /// A data command about to run.
-struct Call {
-    id: CommandId,
-    handler: DataHandler,
-    database: usize,
-    proto: Proto,
+pub(super) struct Call {
+    pub id: CommandId,
+    pub handler: DataHandler,
+    pub database: usize,
+    pub proto: Proto,
     /// Whether it counts as an access to its keys.
-    touches: bool,
+    pub touches: bool,
     /// Of its single key, if that was computed already.
-    hash: Option<KeyHash>,
+    pub hash: Option<KeyHash>,
+    /// Keys of other cores are at hand.
+    pub visiting: bool,
 }
 
-type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;
+fn origin_of(client: &Client, call: &Call, sequence: u32) -> Origin {
+    Origin { socket: client.socket, sequence, database: call.database as u16, proto: call.proto, touches: call.touches }
+}
+
+/// What is not queued in a MULTI block.
+fn ends_or_spares_block(command: &Command) -> bool {
+    use crate::commands::Server::{Discard, Exec, Multi, Quit, Reset, Watch};
+    matches!(command.handler, Handler::Server(Discard | Exec | Multi | Quit | Reset | Watch))
+}
+
+pub(super) type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;
 
 /// How a command finds its core.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,9 @@ use std::any::Any;
 use std::future::Future;
 use std::rc::Rc;
 
+use super::batch::Job;
 use super::client::{Client, Stall};
+use super::locks::{Claims, Mode};
 use super::{Message, Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Outcome};
@@ -27,6 +29,8 @@ pub struct Call {
     pub touches: bool,
     pub client_id: u64,
     pub socket: SocketId,
+    /// It is part of a MULTI block, which holds all locks that it needs.
+    pub locked: bool,
 }
 
 impl Call {
@@ -61,6 +65,38 @@ impl Call {
         on_all(&self.core, f).await
     }
 
+    /// Runs `f` on one shard once it has that lock there.
+    pub async fn on_locked<R: Send + 'static>(
+        &self,
+        shard: usize,
+        claims: Claims,
+        f: impl FnOnce(&mut Shard, &mut ShardIo) -> R + Send + 'static,
+    ) -> Option<R> {
+        if self.locked {
+            return self.on(shard, f).await;
+        }
+        let answer =
+            question(&self.core, shard, f, |job| Box::new(move |shard, io| shard.run_locked(io, &claims, job)));
+        answer.await
+    }
+
+    /// Locks all keys of all cores. What it returns is for [`Call::unlock`].
+    pub async fn lock_all(&self, mode: Mode) -> Option<usize> {
+        if self.locked {
+            return None;
+        }
+        let (sender, receiver) = self.core.tasks.oneshot();
+        self.here(|shard, io| shard.lock_all(io, self.socket, mode, sender));
+        receiver.await
+    }
+
+    /// Ends what [`Call::lock_all`] began.
+    pub fn unlock(&self, lock: Option<usize>) {
+        if let Some(transaction) = lock {
+            self.here(|shard, io| shard.end_transaction(io, transaction));
+        }
+    }
+
     /// The reply `OK`.
     pub fn ok(&self) -> Result<Out, Error> {
         written(self.proto, |out| {
@@ -84,20 +120,33 @@ pub fn ask<R: Send + 'static, F: FnOnce(&mut Shard, &mut ShardIo) -> R + Send + 
     to: usize,
     f: F,
 ) -> impl Future<Output = Option<R>> + use<R, F> {
+    question(core, to, f, |job| job)
+}
+
+/// The same, with the job put into another one on its way.
+fn question<R, F, W>(core: &Rc<Core<Node>>, to: usize, f: F, wrap: W) -> impl Future<Output = Option<R>> + use<R, F, W>
+where
+    R: Send + 'static,
+    F: FnOnce(&mut Shard, &mut ShardIo) -> R + Send + 'static,
+    W: FnOnce(Job) -> Job,
+{
     let answer = with_shard(core, |shard, io| {
         let (sender, receiver) = core.tasks.oneshot::<Box<dyn Any + Send>>();
-        if to == shard.id {
-            let value: Box<dyn Any + Send> = Box::new(f(shard, io));
-            sender.send(value);
-            return receiver;
-        }
         let from = shard.id;
         let token = shard.questions.insert(sender);
-        let job = move |shard: &mut Shard, io: &mut ShardIo| {
+        let job = wrap(Box::new(move |shard: &mut Shard, io: &mut ShardIo| {
             let value: Box<dyn Any + Send> = Box::new(f(shard, io));
-            io.post(from, Message::Answer { token, value });
-        };
-        io.post(to, Message::Run(Box::new(job)));
+            if from == shard.id {
+                shard.on_answer(token, value);
+            } else {
+                io.post(from, Message::Answer { token, value });
+            }
+        }));
+        if to == from {
+            job(shard, io);
+        } else {
+            io.post(to, Message::Run(job));
+        }
         receiver
     });
     async move { answer.await.and_then(|value| value.downcast().ok()).map(|value| *value) }
@@ -118,6 +167,13 @@ pub async fn on_all<R: Send + 'static>(
 }
 
 impl Shard {
+    /// An answer to a question of this core.
+    pub(super) fn on_answer(&mut self, token: usize, value: Box<dyn Any + Send>) {
+        if let Some(question) = self.questions.try_remove(token) {
+            question.send(value);
+        }
+    }
+
     /// Tells every other shard to run `f`, without waiting.
     pub fn tell_others(&self, io: &mut ShardIo, f: impl Fn(&mut Shard, &mut ShardIo) + Clone + Send + 'static) {
         for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
@@ -148,16 +204,17 @@ impl Shard {
             touches: self.touches(client, id),
             client_id: client.id,
             socket: client.socket,
+            locked: client.modes.in_block,
         });
         tasks.spawn(Queue::Coordinator, async move {
             let started = clock::ticks();
             let outcome = work(call.clone()).await;
-            call.here(|shard, _| shard.finish_call(&call, id, outcome, started));
+            call.here(|shard, io| shard.finish_call(io, &call, id, outcome, started));
         });
     }
 
     /// The task of a command is done: its client gets the reply and goes on.
-    fn finish_call(&mut self, call: &Call, id: CommandId, outcome: Result<Out, Error>, started: u64) {
+    fn finish_call(&mut self, io: &mut ShardIo, call: &Call, id: CommandId, outcome: Result<Out, Error>, started: u64) {
         let nanoseconds = self.rate.nanoseconds(started, clock::ticks());
         let result = if outcome.is_ok() { CallResult::Ok } else { CallResult::Failed };
         self.stats.record_call(id.index(), nanoseconds, result);
@@ -169,7 +226,8 @@ impl Shard {
             if shard.is_slow(nanoseconds) {
                 shard.note_slow(client, id, nanoseconds, &call.args());
             }
-            if !std::mem::take(&mut client.muted) {
+            let in_block = client.modes.in_block;
+            if !client.muted {
                 shard.ready_output(client);
                 match &outcome {
                     Ok(out) => client.out.append(out),
@@ -177,7 +235,13 @@ impl Shard {
                 }
             }
             shard.touch(client);
-            shard.release(client, Stall::TASK);
+            if in_block {
+                client.stall.remove(Stall::TASK);
+                shard.go_on_with_block(io, client);
+            } else {
+                client.muted = false;
+                shard.release(client, Stall::TASK);
+            }
         });
     }
 }

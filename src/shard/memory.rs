@@ -51,6 +51,11 @@ impl Shard {
     /// The core evicts from its own keys, and asks fuller cores to do so too, whose share shrinks with their next tick. The command is
     /// refused only when no core has anything that could go and memory is still above the limit.
     pub(super) fn make_room(&mut self, id: CommandId) -> Result<(), Error> {
+        self.make_room_for(self.commands.get(id).flags)
+    }
+
+    /// The same for anything with these flags.
+    pub(super) fn make_room_for(&mut self, flags: Flags) -> Result<(), Error> {
         if !self.above_limit() {
             return Ok(());
         }
@@ -58,7 +63,7 @@ impl Shard {
             self.wants_eviction = true;
             self.evict();
         }
-        let refuses = self.commands.get(id).flags.has(Flags::DENYOOM);
+        let refuses = flags.has(Flags::DENYOOM);
         if refuses && self.above_limit() && !self.others_can_evict() {
             return Err(Error::OutOfMemory);
         }

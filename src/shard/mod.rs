@@ -11,6 +11,7 @@
 
 mod background;
 mod batch;
+mod checkout;
 mod client;
 mod connections;
 pub mod coordinator;
@@ -20,12 +21,14 @@ pub mod limits;
 pub mod locks;
 mod lookahead;
 mod memory;
+mod multi;
 mod reply;
 mod server;
 mod settle;
 #[cfg(test)]
 mod simulator;
-mod split;
+mod transaction;
+mod watch;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -40,7 +43,11 @@ pub use background::start_background;
 pub use batch::{Arrival, Batch, Message};
 pub use client::{Client, Connection, Stall};
 
-use crate::commands::lookup::Commands;
+use locks::LockTable;
+use transaction::{Transactions, Waiter};
+use watch::WatchTable;
+
+use crate::commands::lookup::{CommandId, Commands};
 use crate::config::Config;
 use crate::keyspace::{Garbage, Keyspace, Policy};
 use crate::node::Node;
@@ -100,12 +107,14 @@ pub struct Gates {
     pub paused: bool,
     /// `maxmemory` is set.
     pub memory_limit: bool,
+    /// Keys of this core are locked.
+    pub locks: bool,
 }
 
 impl Gates {
     #[inline]
     fn any(self) -> bool {
-        self.monitors | self.paused | self.memory_limit
+        self.monitors | self.paused | self.memory_limit | self.locks
     }
 }
 
@@ -157,6 +166,12 @@ pub struct Shard {
     questions: Slab<task::Sender<Box<dyn Any + Send>>>,
     /// Dropped tables that are freed bit by bit.
     pub garbage: VecDeque<Garbage>,
+    pub(self) locks: LockTable<Waiter>,
+    transactions: Transactions,
+    watches: WatchTable,
+    /// Entries of other cores, while commands run here that name them.
+    guests: Option<Box<Keyspace>>,
+    exec_id: CommandId,
     freeing: bool,
     /// A task evicts down to a lowered limit.
     evicting: bool,
@@ -207,6 +222,11 @@ impl Shard {
             spare_outs: Vec::new(),
             questions: Slab::new(),
             garbage: VecDeque::new(),
+            locks: LockTable::new(),
+            transactions: Transactions::default(),
+            watches: WatchTable::default(),
+            guests: None,
+            exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,
             evicting: false,
             evictable_told_ms: 0,
@@ -242,6 +262,7 @@ impl Shard {
             monitors: self.monitors.iter().any(|count| *count > 0),
             paused: self.pause.is_some(),
             memory_limit: self.config.maxmemory > 0,
+            locks: !self.locks.is_idle(),
         };
         let watches = self.watches_keys();
         self.keyspace.changes.record(watches);

@@ -12,7 +12,7 @@ pub type Author = (ExecutorId, SocketId);
 impl Shard {
     /// Whether changes to keys are of interest to anybody.
     pub(super) fn watches_keys(&self) -> bool {
-        false
+        !self.watches.is_empty()
     }
 
     /// Works off the notes of what was done to this core's keys. `author` is who asked for it; expiry and eviction have none.
@@ -26,7 +26,7 @@ impl Shard {
     pub(super) fn settle(&mut self, _io: &mut ShardIo, changes: &Changes, _author: Option<Author>) {
         for (change, _key) in changes.iter() {
             match change.what {
-                What::Modified => {}
+                What::Modified => self.watches.modified(usize::from(change.db), change.hash),
                 What::Event(_class, _name) => {}
             }
         }

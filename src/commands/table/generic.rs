@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &[
     command("del", -2, generic::del)
         .about("1.0.0", "O(N) where N is the number of keys and of the elements they hold.", "Deletes keys.")
         .syntax("key [key ...]")
-        .flags(WRITE.or(Flags::SPLIT))
+        .flags(WRITE)
         .keys(&[KeySpec::range(1, -1, 1, RM_DELETE)])
         .tips(&[MULTI_SHARD, SUM]),
     command("dump", 2, generic::dump)
@@ -44,7 +44,7 @@ pub const COMMANDS: &[Command] = &[
     command("exists", -2, generic::exists)
         .about("1.0.0", BY_KEYS, "Counts how many of the given keys exist.")
         .syntax("key [key ...]")
-        .flags(READ_FAST.or(Flags::SPLIT))
+        .flags(READ_FAST)
         .keys(&[KeySpec::range(1, -1, 1, RO)])
         .tips(&[MULTI_SHARD, SUM]),
     command("expire", -3, generic::expire)
@@ -153,7 +153,7 @@ pub const COMMANDS: &[Command] = &[
     command("touch", -2, generic::touch)
         .about("3.2.1", BY_KEYS, "Marks keys as just used and counts those that exist.")
         .syntax("key [key ...]")
-        .flags(READ_FAST.or(Flags::SPLIT))
+        .flags(READ_FAST)
         .keys(&[KeySpec::range(1, -1, 1, RO)])
         .tips(&[MULTI_SHARD, SUM]),
     command("ttl", 2, generic::ttl)
@@ -174,7 +174,7 @@ pub const COMMANDS: &[Command] = &[
             "Deletes keys, freeing large values in the background.",
         )
         .syntax("key [key ...]")
-        .flags(WRITE_FAST.or(Flags::SPLIT))
+        .flags(WRITE_FAST)
         .keys(&[KeySpec::range(1, -1, 1, RM_DELETE)])
         .tips(&[MULTI_SHARD, SUM]),
 ];

@@ -4,9 +4,8 @@
 //! what a Redis 7.0.15 printed and lists where and why they differ. `since` is the Redis version that introduced the
 //! command, or the Valkey version, when only Valkey has it.
 //!
-//! Two flags are ours. BARRIER marks the commands that name no key and read or change the state of the connection or
-//! the server: they wait until everything before them on their connection has answered. SPLIT marks those whose keys may
-//! be served one by one on the cores that own them.
+//! One flag is ours. BARRIER marks the commands that name no key and read or change the state of the connection or
+//! the server: they wait until everything before them on their connection has answered.
 //!
 //! One file a group of the documentation.
 
@@ -18,11 +17,19 @@ mod server;
 mod string;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use super::spec::{Acl, Command, Flags, Group, Handler, KeyAccess, KeySpec, Server};
 
-const GROUPS: &[&[Command]] =
-    &[string::COMMANDS, bitmap::COMMANDS, generic::COMMANDS, connection::COMMANDS, server::COMMANDS, cluster::COMMANDS];
+const GROUPS: &[&[Command]] = &[
+    string::COMMANDS,
+    bitmap::COMMANDS,
+    generic::COMMANDS,
+    connection::COMMANDS,
+    transactions::COMMANDS,
+    server::COMMANDS,
+    cluster::COMMANDS,
+];
 
 /// Every command, in the order of the groups.
 pub static COMMANDS: &[Command] = &concat::<{ total() }>();

@@ -93,6 +93,15 @@ pub const COMMANDS: &[Command] = &[
     container("slowlog")
         .about("2.2.12", BY_SUBCOMMAND, "Commands about the log of slow commands.")
         .subcommands(SLOWLOG),
+    command("swapdb", 3, Server::SwapDb)
+        .about(
+            "4.0.0",
+            "O(N) where N is the number of clients that watch or wait for keys of the databases.",
+            "Exchanges two databases.",
+        )
+        .syntax("index1 index2")
+        .flags(WRITE_FAST.or(Flags::BARRIER))
+        .acl(Acl::KEYSPACE.or(Acl::DANGEROUS)),
     command("time", 1, Server::Time)
         .about("2.6.0", CONSTANT, "Returns the time of the server.")
         .flags(LOADING_STALE.or(Flags::FAST))

@@ -80,13 +80,13 @@ pub const COMMANDS: &[Command] = &[
     command("mget", -2, string::mget)
         .about("1.0.0", "O(N) where N is the number of keys.", "Returns the strings at several keys.")
         .syntax("key [key ...]")
-        .flags(READ_FAST.or(Flags::SPLIT))
+        .flags(READ_FAST)
         .keys(&[KeySpec::range(1, -1, 1, RO_ACCESS)])
         .tips(&[MULTI_SHARD]),
     command("mset", -3, string::mset)
         .about("1.0.1", "O(N) where N is the number of keys.", "Sets several keys to strings.")
         .syntax("key value [key value ...]")
-        .flags(WRITE_OOM.or(Flags::SPLIT))
+        .flags(WRITE_OOM)
         .keys(&[KeySpec::range(1, -1, 2, OW_UPDATE)])
         .tips(&[MULTI_SHARD, ALL_SUCCEEDED]),
     command("msetnx", -3, string::msetnx)

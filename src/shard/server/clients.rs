@@ -98,6 +98,7 @@ impl Shard {
     fn describe(&self, client: &Client, fd: i32, input: usize) -> ClientInfo {
         let mut flags = ClientFlags::NONE;
         for (on, flag) in [
+            (client.multi.is_some() || client.running.is_some(), ClientFlags::MULTI),
             (client.monitor, ClientFlags::MONITOR.with(ClientFlags::REPLICA)),
             (client.unix_path.is_some(), ClientFlags::UNIX_SOCKET),
             (client.no_evict, ClientFlags::NO_EVICT),
@@ -123,12 +124,12 @@ impl Shard {
             subscriptions: 0,
             pattern_subscriptions: 0,
             shard_subscriptions: 0,
-            multi: None,
-            watch: 0,
+            multi: client.multi.as_ref().map(|multi| multi.len()),
+            watch: client.watched.len(),
             query_buffer: input,
             query_buffer_free: 0,
             argv_memory: 0,
-            multi_memory: 0,
+            multi_memory: client.multi.as_ref().map_or(0, |multi| multi.bytes()),
             reply_buffer_size: client.out.buf.capacity(),
             reply_buffer_peak: client.out.buf.capacity(),
             output_buffer: output,

@@ -11,6 +11,7 @@ use crate::keyspace::{Kind, Next, first_position, slot_at};
 use crate::node::random_u64;
 use crate::resp::{Args, Out, Writer};
 use crate::shard::fanout::{Call, written};
+use crate::shard::locks::{Claims, Mode};
 use crate::shard::{Shard, ShardIo};
 use crate::types::glob;
 use crate::types::numbers::parse_u64;
@@ -22,7 +23,9 @@ const FLUSH_POLL: Duration = Duration::from_millis(1);
 
 pub async fn dbsize(call: Rc<Call>) -> Result<Out, Error> {
     let database = call.database;
+    let lock = call.lock_all(Mode::Shared).await;
     let sizes = call.on_all(move |shard, _| shard.keyspace.len(database)).await;
+    call.unlock(lock);
     written(call.proto, |writer| {
         writer.int(sizes.iter().sum::<usize>() as i64);
         Ok(())
@@ -61,7 +64,9 @@ pub async fn flush_db(call: Rc<Call>) -> Result<Out, Error> {
 
 /// Empties databases at once; their memory is freed bit by bit beside other work, and SYNC waits until it is.
 async fn flush(call: &Call, databases: Range<usize>, freeing: Freeing) -> Result<Out, Error> {
+    let lock = call.lock_all(Mode::Exclusive).await;
     call.on_all(move |shard, _| shard.flush(databases.clone())).await;
+    call.unlock(lock);
     if freeing == Freeing::Now {
         while call.on_all(|shard, _| !shard.garbage.is_empty()).await.contains(&true) {
             call.core.tasks.sleep(FLUSH_POLL).await;
@@ -76,6 +81,7 @@ async fn flush(call: &Call, databases: Range<usize>, freeing: Freeing) -> Result
 impl Shard {
     fn flush(&mut self, databases: Range<usize>) {
         for database in databases {
+            self.database_changes(database, None);
             self.changes += self.keyspace.len(database) as u64;
             let garbage = self.keyspace.flush(database);
             self.discard(garbage);
@@ -86,6 +92,7 @@ impl Shard {
 pub async fn keys(call: Rc<Call>) -> Result<Out, Error> {
     let pattern = call.args().get(1).to_vec();
     let database = call.database;
+    let lock = call.lock_all(Mode::Shared).await;
     let found = call
         .on_all(move |shard, _| {
             let mut found = Vec::new();
@@ -104,6 +111,7 @@ pub async fn keys(call: Rc<Call>) -> Result<Out, Error> {
             }
         })
         .await;
+    call.unlock(lock);
     written(call.proto, |writer| {
         writer.array(found.iter().map(Vec::len).sum());
         for key in found.iter().flatten() {
@@ -115,6 +123,7 @@ pub async fn keys(call: Rc<Call>) -> Result<Out, Error> {
 
 pub async fn random_key(call: Rc<Call>) -> Result<Out, Error> {
     let database = call.database;
+    let lock = call.lock_all(Mode::Shared).await;
     let sizes = call.on_all(move |shard, _| shard.keyspace.len(database)).await;
     let total: usize = sizes.iter().sum();
     let mut key = None;
@@ -137,6 +146,7 @@ pub async fn random_key(call: Rc<Call>) -> Result<Out, Error> {
             }
         }
     }
+    call.unlock(lock);
     written(call.proto, |writer| {
         match &key {
             Some(key) => writer.bulk(key),
@@ -187,7 +197,8 @@ pub async fn scan(call: Rc<Call>) -> Result<Out, Error> {
     let shards = call.shards();
     let owner = slot::shard_of(slot_at(cursor), shards);
     let database = call.database;
-    let answer = call.on(owner, move |shard: &mut Shard, _: &mut ShardIo| {
+    // Not while keys of that core are on their way: those would be missed.
+    let answer = call.on_locked(owner, Claims::all(Mode::Shared), move |shard: &mut Shard, _: &mut ShardIo| {
         let mut found = Vec::new();
         let now_ms = shard.now();
         let next = shard.keyspace.scan(database, cursor, options.count, now_ms, |key, kind| {

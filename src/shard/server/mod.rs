@@ -12,6 +12,7 @@ mod logs;
 mod monitor;
 mod session;
 mod shutdown;
+mod transactions;
 
 use super::client::Client;
 use super::{Shard, ShardIo};
@@ -63,6 +64,10 @@ impl Shard {
             Server::Command => self.answer(client, id, args, |shard, client, out| {
                 introspect::execute(&shard.commands, id, args, &mut Writer::new(out, client.proto))
             }),
+            Server::Discard | Server::Exec | Server::Multi | Server::Unwatch | Server::Watch => {
+                self.transaction_command(io, client, id, server, args);
+            }
+            Server::SwapDb => self.start_call(client, id, args, transactions::swap_db),
             Server::DbSize => self.start_call(client, id, args, keys::dbsize),
             Server::FlushAll => self.start_call(client, id, args, keys::flush_all),
             Server::FlushDb => self.start_call(client, id, args, keys::flush_db),

@@ -87,6 +87,8 @@ impl Shard {
         if client.monitor {
             self.announce_monitors(io, -1);
         }
+        self.forget_block(client);
+        self.unwatch(io, client);
         client.reset(!self.config.requirepass.is_set());
         self.answer(client, id, args, |_, client, out| {
             Writer::new(out, client.proto).simple("RESET");
