@@ -8,6 +8,7 @@ pub mod config;
 pub mod keyspace;
 pub mod node;
 pub mod observe;
+pub mod pubsub;
 pub mod rdb;
 pub mod replication;
 pub mod resp;

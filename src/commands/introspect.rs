@@ -118,7 +118,7 @@ fn get_keys(commands: &Commands, args: &Args<'_>, detail: Detail, out: &mut Writ
     let (buf, spans, bigs) = args.parts();
     let args = &Args::new(buf, &spans[2..], bigs);
     let command = commands.get(commands.lookup(args).ok_or(Error::text("ERR Invalid command specified"))?);
-    if command.keys.is_empty() {
+    if command.keys.iter().all(|spec| spec.access.has(KeyAccess::NOT_KEY)) {
         return Err(Error::text("ERR The command has no key arguments"));
     }
     if !command.takes(args.len()) {

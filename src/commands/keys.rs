@@ -33,13 +33,20 @@ impl KeyRange {
 #[inline]
 pub const fn single_key(command: &Command) -> Option<u8> {
     match command.keys {
-        [KeySpec { begin: BeginSearch::Index(index), find: FindKeys::Range { last: 0, .. }, .. }] => Some(*index),
+        [KeySpec { begin: BeginSearch::Index(index), find: FindKeys::Range { last: 0, .. }, access, .. }]
+            if !access.has(KeyAccess::NOT_KEY) =>
+        {
+            Some(*index)
+        }
         _ => None,
     }
 }
 
-/// The keys that `spec` names; `None` when its keyword does not occur, or its count is zero.
+/// The keys that `spec` names; `None` when its keyword does not occur, its count is zero, or what it names are no keys.
 pub fn key_range(spec: &KeySpec, args: &Args<'_>) -> Result<Option<KeyRange>, InvalidKeys> {
+    if spec.access.has(KeyAccess::NOT_KEY) {
+        return Ok(None);
+    }
     let begin = match spec.begin {
         BeginSearch::Index(index) => index as usize,
         BeginSearch::Keyword(word, from) => match behind_keyword(word, from, args) {

@@ -125,7 +125,7 @@ impl Command {
             Group::String => acl.or(Acl::STRING),
             Group::Bitmap => acl.or(Acl::BITMAP),
             Group::Transactions => acl.or(Acl::TRANSACTION),
-            Group::Generic | Group::Connection | Group::Server | Group::Cluster => acl,
+            Group::Generic | Group::Connection | Group::Server | Group::Cluster | Group::PubSub => acl,
         }
     }
 
@@ -181,6 +181,16 @@ pub enum Server {
     Multi,
     Unwatch,
     Watch,
+    // pub/sub
+    Psubscribe,
+    PubSub,
+    Publish,
+    Punsubscribe,
+    Spublish,
+    Ssubscribe,
+    Subscribe,
+    Sunsubscribe,
+    Unsubscribe,
     // several cores
     DbSize,
     FlushAll,
@@ -346,6 +356,7 @@ pub enum Group {
     Transactions,
     Server,
     Cluster,
+    PubSub,
 }
 
 impl Group {
@@ -359,6 +370,7 @@ impl Group {
             Group::Transactions => "transactions",
             Group::Server => "server",
             Group::Cluster => "cluster",
+            Group::PubSub => "pubsub",
         }
     }
 }
@@ -426,6 +438,8 @@ impl KeyAccess {
     pub const INSERT: KeyAccess = KeyAccess(1 << 6);
     pub const DELETE: KeyAccess = KeyAccess(1 << 7);
     pub const VARIABLE_FLAGS: KeyAccess = KeyAccess(1 << 8);
+    /// No key at all, only routed like one (a shard channel).
+    pub const NOT_KEY: KeyAccess = KeyAccess(1 << 9);
 
     pub const fn or(self, other: KeyAccess) -> KeyAccess {
         KeyAccess(self.0 | other.0)
@@ -449,5 +463,6 @@ const ACCESS_NAMES: &[(KeyAccess, &str)] = &[
     (KeyAccess::UPDATE, "update"),
     (KeyAccess::INSERT, "insert"),
     (KeyAccess::DELETE, "delete"),
+    (KeyAccess::NOT_KEY, "not_key"),
     (KeyAccess::VARIABLE_FLAGS, "variable_flags"),
 ];

@@ -100,6 +100,7 @@ pub struct ClientsInfo {
     pub recent_max_output_buffer: u64,
     pub blocked: u64,
     pub tracking: u64,
+    pub pubsub: u64,
     pub in_timeout_table: u64,
     pub blocking_keys: u64,
     pub blocking_keys_on_nokey: u64,

@@ -85,6 +85,7 @@ fn clients(text: &mut String, node: &NodeInfo) {
         "client_recent_max_output_buffer": "{}", clients.recent_max_output_buffer;
         "blocked_clients": "{}", clients.blocked;
         "tracking_clients": "{}", clients.tracking;
+        "pubsub_clients": "{}", clients.pubsub;
         "clients_in_timeout_table": "{}", clients.in_timeout_table;
         "total_blocking_keys": "{}", clients.blocking_keys;
         "total_blocking_keys_on_nokey": "{}", clients.blocking_keys_on_nokey;

@@ -74,6 +74,8 @@ impl Replication {
             | Message::CheckOut(_)
             | Message::CheckedOut(_)
             | Message::CheckIn(_)
+            | Message::Publications(_)
+            | Message::Published(_)
             | Message::Connection(_)
             | Message::Run(_)
             | Message::Answer { .. } => error!("The replication executor got a message that is for shards."),

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use bytes::Bytes;
 
 use super::checkout::CheckOut;
+use super::publish::Publications;
 use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
@@ -31,6 +32,10 @@ pub enum Message {
     CheckedOut(Box<CheckOut>),
     /// The entries come home.
     CheckIn(Box<CheckOut>),
+    /// Messages for subscribers.
+    Publications(Box<Publications>),
+    /// The same with the numbers of those who got them.
+    Published(Box<Publications>),
     /// A connection accepted elsewhere, to be served here.
     Connection(Box<Arrival>),
     /// Anything rare: runs over there.

@@ -104,6 +104,8 @@ pub struct Client {
     pub proto: Proto,
     pub authenticated: bool,
     pub monitor: bool,
+    /// It has subscriptions, to channels, patterns or shard channels.
+    pub subscribed: bool,
     pub no_evict: bool,
     pub no_touch: bool,
     pub reply_mode: ReplyMode,
@@ -128,6 +130,8 @@ pub struct Client {
     pub queued: bool,
     /// Since when its output is above the soft limit.
     pub over_soft_limit: Option<Instant>,
+    /// A message has taken its output above the hard limit: it gets no more, and is closed at the end of the tick.
+    pub overflowed: bool,
     pub last_command: Option<CommandId>,
     pub connected_ms: u64,
     pub active_ms: u64,
@@ -154,6 +158,7 @@ impl Client {
             proto: Proto::Resp2,
             authenticated,
             monitor: false,
+            subscribed: false,
             no_evict: false,
             no_touch: false,
             reply_mode: ReplyMode::On,
@@ -169,6 +174,7 @@ impl Client {
             sending_bytes: 0,
             queued: false,
             over_soft_limit: None,
+            overflowed: false,
             last_command: None,
             connected_ms: now_ms,
             active_ms: now_ms,
@@ -177,7 +183,23 @@ impl Client {
 
     /// Output that the client has not taken yet, in bytes.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.sending_bytes + self.replies.stashed_bytes()
+        let kept = self.running.as_ref().map_or(0, |running| running.later.len());
+        self.out.len() + self.sending_bytes + self.replies.stashed_bytes() + kept
+    }
+
+    /// Appends a message that comes beside its replies. `hard_limit` bounds its output in bytes, 0 does not. Returns whether it is to be
+    /// put into the list of those with something to send.
+    pub fn push(&mut self, message: &Out, hard_limit: u64) -> bool {
+        if self.overflowed || self.stall.has(Stall::ENDING) {
+            return false;
+        }
+        match &mut self.running {
+            // The block is in the middle of its reply.
+            Some(running) if self.modes.in_block => running.later.append(message),
+            _ => self.out.append(message),
+        }
+        self.overflowed = hard_limit > 0 && self.output_bytes() as u64 > hard_limit;
+        !std::mem::replace(&mut self.queued, true)
     }
 
     /// The peer as Redis prints it: `ip:port`, or `path:0` for a UNIX socket.

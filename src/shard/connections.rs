@@ -275,6 +275,9 @@ impl Shard {
             self.settle_changes(io, None);
         }
         self.run_unlocked(io);
+        if self.has_late() {
+            self.tell_all_late();
+        }
         self.go_on_after_full_outbox(io);
         let mut to_send = std::mem::take(&mut self.to_send);
         for socket in to_send.drain(..) {
@@ -289,6 +292,8 @@ impl Shard {
         // Nothing above adds to the list but what belongs to the next tick.
         to_send.append(&mut self.to_send);
         self.to_send = to_send;
+        // Before the commands: what a client published reaches subscribers before what it did afterwards.
+        self.post_publications(io);
         self.post_batches(io);
         if !self.resume.is_empty() {
             io.tick_again();
@@ -329,7 +334,9 @@ impl Shard {
             return Fate::Close;
         }
         let pending = client.output_bytes();
-        if over_limit(self.config.client_output_buffer_limit.normal, pending, &mut client.over_soft_limit) {
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = if client.subscribed { limits.pubsub } else { limits.normal };
+        if client.overflowed || over_limit(limit, pending, &mut client.over_soft_limit) {
             warn!(
                 "Client id={} addr={} closed for overcoming of output buffer limits: {pending} bytes wait for it.",
                 client.id,
@@ -376,6 +383,9 @@ impl Shard {
         if connection.client.monitor {
             self.announce_monitors(io, -1);
         }
+        if connection.client.subscribed {
+            self.leave_all(io, socket);
+        }
     }
 
     /// Closes clients that have been idle for longer than `timeout`, and lets idle ones give back memory. Each call looks at one part of the
@@ -391,7 +401,8 @@ impl Shard {
         for connection in self.connections[from..to].iter_mut().flatten() {
             let Connection { input, client } = &mut **connection;
             let silent_ms = now_ms.saturating_sub(client.active_ms);
-            if timeout_ms > 0 && silent_ms > timeout_ms && !client.monitor && !client.stall.any() {
+            let exempt = client.monitor || client.subscribed || client.stall.any();
+            if timeout_ms > 0 && silent_ms > timeout_ms && !exempt {
                 idle.push(client.socket);
             }
             if silent_ms > 1000 && client.sending_bytes == 0 {

@@ -7,11 +7,12 @@ use super::limits::{BATCH_BYTES, BATCH_COMMANDS, COMMANDS_A_TURN, OUTBOX_BATCHES
 use super::locks::{Claims, Mode};
 use super::lookahead::Known;
 use super::multi::{NOT_IN_BLOCK, aborted_by};
+use super::server::is_for_subscribers;
 use super::transaction::Waiter;
 use super::{Shard, ShardIo};
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::{CommandId, Commands};
-use crate::commands::{Command, Ctx, Error, Flags, Handler, Outcome, keys};
+use crate::commands::{Command, Ctx, Error, Flags, Handler, Outcome, Server, keys};
 use crate::keyspace::{KeyHash, slot};
 use crate::observe::monitor;
 use crate::observe::slowlog::Sender;
@@ -47,6 +48,14 @@ enum Place {
 }
 
 const NOAUTH: Error = Error::text("NOAUTH Authentication required.");
+
+const ONLY_FOR_SUBSCRIBERS: &[u8] =
+    b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+
+/// A message may follow messages that other cores still deliver, as no core is sent a later one before an earlier one.
+fn overtakes_none(client: &Client, command: &Command) -> bool {
+    matches!(command.handler, Handler::Server(Server::Publish | Server::Spublish)) && !client.replies.await_data()
+}
 
 /// Keeps the unparsed rest. Of a large value only the header is kept; what follows it is returned.
 fn keep(kept: &mut Vec<u8>, rest: &[u8], stop: Stop) -> Option<Vec<u8>> {
@@ -218,6 +227,7 @@ impl Shard {
             client.out.attached.truncate(attached);
             client.replies.unstash(waiting);
             client.muted = client.stall.has(Stall::WORKING);
+            self.tell_late(client);
             if mode == ReplyMode::Off || matches!(step, Step::Wait) {
                 client.reply_mode = mode;
             }
@@ -242,10 +252,12 @@ impl Shard {
                 return Step::Done;
             }
         };
-        if !client.authenticated && !command.flags.has(Flags::NO_AUTH) {
-            return self.reject(io, client, id, &NOAUTH);
+        if (!client.authenticated | client.subscribed)
+            && let Err(error) = self.may_run(client, id, command)
+        {
+            return self.reject(io, client, id, &error);
         }
-        if command.flags.has(Flags::BARRIER) && !client.replies.is_empty() {
+        if command.flags.has(Flags::BARRIER) && !client.replies.is_empty() && !overtakes_none(client, command) {
             client.stall.add(Stall::BARRIER);
             return Step::Wait;
         }
@@ -253,6 +265,19 @@ impl Shard {
             return self.execute_gated(io, client, id, command, args, known);
         }
         self.execute_command(io, client, id, command, args, known)
+    }
+
+    /// Whether a client that has not authenticated, or that is a subscriber, may use a command.
+    #[cold]
+    fn may_run(&self, client: &Client, id: CommandId, command: &Command) -> Outcome {
+        if !client.authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return Err(NOAUTH);
+        }
+        if client.subscribed && client.proto == Proto::Resp2 && !is_for_subscribers(command) {
+            let name = self.commands.full_name(id).as_bytes();
+            return Err(Error::concat(&[b"ERR Can't execute '", name, ONLY_FOR_SUBSCRIBERS]));
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -513,6 +538,7 @@ impl Shard {
         };
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, Some((self.id, client.socket)));
+            self.tell_late(client);
         }
         self.record(call.id, &response);
         if self.is_slow(response.nanoseconds) {
@@ -631,6 +657,8 @@ impl Shard {
             Message::CheckOut(checkout) => self.on_check_out(io, from, checkout),
             Message::CheckedOut(checkout) => self.on_checked_out(io, from, checkout),
             Message::CheckIn(checkout) => self.on_check_in(io, from, checkout),
+            Message::Publications(batch) => self.on_publications(io, from, batch),
+            Message::Published(batch) => self.on_published(batch),
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
             Message::Answer { token, value } => self.on_answer(token, value),
@@ -745,7 +773,7 @@ impl Shard {
     }
 
     /// Another core has answered: what waited for that goes on.
-    fn replied_remotely(&mut self, client: &mut Client) {
+    pub(super) fn replied_remotely(&mut self, client: &mut Client) {
         self.touch(client);
         if client.replies.is_empty() {
             self.release(client, Stall::BARRIER);

@@ -22,6 +22,7 @@ pub mod locks;
 mod lookahead;
 mod memory;
 mod multi;
+mod publish;
 mod reply;
 mod server;
 mod settle;
@@ -42,6 +43,7 @@ use slab::Slab;
 pub use background::start_background;
 pub use batch::{Arrival, Batch, Message};
 pub use client::{Client, Connection, Stall};
+pub use publish::PubSub;
 
 use locks::LockTable;
 use transaction::{Transactions, Waiter};
@@ -162,6 +164,7 @@ pub struct Shard {
     #[allow(clippy::vec_box)] // they travel boxed
     spare_batches: Vec<Box<Batch>>,
     spare_outs: Vec<Out>,
+    pub pubsub: PubSub,
     /// Who waits for a [`Message::Answer`].
     questions: Slab<task::Sender<Box<dyn Any + Send>>>,
     /// Dropped tables that are freed bit by bit.
@@ -220,6 +223,7 @@ impl Shard {
             outgoing: (0..shared.shards).map(|_| None).collect(),
             spare_batches: Vec::new(),
             spare_outs: Vec::new(),
+            pubsub: PubSub::new(id, shared.shards),
             questions: Slab::new(),
             garbage: VecDeque::new(),
             locks: LockTable::new(),

@@ -19,7 +19,7 @@ use crate::commands::{Command, Error, Flags, Handler, Outcome, Server};
 use crate::keyspace::slot;
 use crate::observe::monitor;
 use crate::observe::stats::CallResult;
-use crate::resp::{Args, OwnedArgs, Writer};
+use crate::resp::{Args, Out, OwnedArgs, Writer};
 use crate::runtime::clock;
 
 const NESTED: Error = Error::text("ERR MULTI calls can not be nested");
@@ -61,7 +61,10 @@ impl Needs {
                 | Server::LastSave
                 | Server::Lolwut
                 | Server::Ping
+                | Server::PubSub
+                | Server::Publish
                 | Server::Select
+                | Server::Spublish
                 | Server::Time
                 | Server::Unwatch,
             ) => Needs::Home,
@@ -94,6 +97,8 @@ pub struct Running {
     /// The keys of the next command are being fetched.
     fetching: bool,
     started: u64,
+    /// Messages that the client is given behind the reply.
+    pub(super) later: Out,
 }
 
 impl Multi {
@@ -188,7 +193,8 @@ impl Shard {
             return Err(error);
         }
         let (started, fetches) = (clock::ticks(), needs == Needs::Everything);
-        let running = Running { batch, next: 0, transaction: None, fetches, fetching: false, started };
+        let later = Out::default();
+        let running = Running { batch, next: 0, transaction: None, fetches, fetching: false, started, later };
         client.running = Some(Box::new(running));
         self.place_block(io, client, watched, needs);
         Ok(())
@@ -348,6 +354,9 @@ impl Shard {
         let (visiting, touches) = (running.transaction.is_some(), request.origin.touches);
         self.execute_in_block(io, client, request.command, touches, visiting, &running.batch.args(request));
         self.mute(client, bytes, attached);
+        if let Some(messages) = self.pubsub.take_late(client) {
+            running.later.append(&messages);
+        }
     }
 
     /// Fetches the keys of a command of a block that has everything locked. Whether there is any on other cores.
@@ -407,7 +416,7 @@ impl Shard {
     }
 
     fn finish_block(&mut self, io: &mut ShardIo, client: &mut Client, running: Running) {
-        let Running { batch, transaction, started, .. } = running;
+        let Running { batch, transaction, started, later, .. } = running;
         client.modes.in_block = false;
         self.recycle(batch);
         if let Some(number) = transaction {
@@ -415,6 +424,10 @@ impl Shard {
         }
         let watched = std::mem::take(&mut client.unwatch_after);
         self.forget_watched(io, watched);
+        if !later.is_empty() {
+            self.tell(client, &later);
+        }
+        self.tell_late(client);
         self.record_exec(started);
         self.touch(client);
         if client.stall.has(Stall::TRANSACTION) {

@@ -29,6 +29,8 @@ pub struct Replies {
     stash: Out,
     /// Bytes already dropped from the stash's front.
     dropped: usize,
+    /// A command over keys is in the queue, not only messages that were published.
+    awaits_data: bool,
 }
 
 impl Replies {
@@ -48,14 +50,29 @@ impl Replies {
 
     /// Reserves the next place for a reply from another core; its sequence number.
     pub fn wait(&mut self) -> u32 {
-        self.slots.push_back(Slot::Waiting);
-        self.head.wrapping_add(self.slots.len() as u32 - 1)
+        self.awaits_data = true;
+        self.reserve(Slot::Waiting)
     }
 
     /// Reserves a place for a reply that the client does not want.
     pub fn wait_muted(&mut self) -> u32 {
-        self.slots.push_back(Slot::Muted);
+        self.awaits_data = true;
+        self.reserve(Slot::Muted)
+    }
+
+    /// Reserves the next place for the reply to a PUBLISH.
+    pub fn wait_for_publish(&mut self, muted: bool) -> u32 {
+        self.reserve(if muted { Slot::Muted } else { Slot::Waiting })
+    }
+
+    fn reserve(&mut self, slot: Slot) -> u32 {
+        self.slots.push_back(slot);
         self.head.wrapping_add(self.slots.len() as u32 - 1)
+    }
+
+    /// Whether a reply to a command over keys may still be awaited.
+    pub fn await_data(&self) -> bool {
+        self.awaits_data
     }
 
     /// Writes a reply behind those that wait.
@@ -121,6 +138,7 @@ impl Replies {
         if self.slots.is_empty() {
             self.stash.clear();
             self.dropped = 0;
+            self.awaits_data = false;
         } else if self.stash.buf.len() > COMPACT_BYTES {
             self.compact();
         }

@@ -13,6 +13,7 @@ mod bitmap;
 mod cluster;
 mod connection;
 mod generic;
+mod pubsub;
 mod server;
 mod string;
 #[cfg(test)]
@@ -29,6 +30,7 @@ const GROUPS: &[&[Command]] = &[
     transactions::COMMANDS,
     server::COMMANDS,
     cluster::COMMANDS,
+    pubsub::COMMANDS,
 ];
 
 /// Every command, in the order of the groups.

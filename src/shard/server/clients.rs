@@ -100,6 +100,7 @@ impl Shard {
         for (on, flag) in [
             (client.multi.is_some() || client.running.is_some(), ClientFlags::MULTI),
             (client.monitor, ClientFlags::MONITOR.with(ClientFlags::REPLICA)),
+            (client.subscribed, ClientFlags::PUBSUB),
             (client.unix_path.is_some(), ClientFlags::UNIX_SOCKET),
             (client.no_evict, ClientFlags::NO_EVICT),
             (client.no_touch, ClientFlags::NO_TOUCH),
@@ -111,6 +112,7 @@ impl Shard {
             }
         }
         let output = client.output_bytes();
+        let subscriptions = self.pubsub.registry.counts(client.socket);
         ClientInfo {
             id: client.id,
             addr: client.address(),
@@ -121,9 +123,9 @@ impl Shard {
             idle: self.now_ms.saturating_sub(client.active_ms) / 1000,
             flags,
             db: client.database,
-            subscriptions: 0,
-            pattern_subscriptions: 0,
-            shard_subscriptions: 0,
+            subscriptions: subscriptions.channels,
+            pattern_subscriptions: subscriptions.patterns,
+            shard_subscriptions: subscriptions.shard_channels,
             multi: client.multi.as_ref().map(|multi| multi.len()),
             watch: client.watched.len(),
             query_buffer: input,

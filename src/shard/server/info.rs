@@ -12,6 +12,7 @@ use crate::observe::info::{
 };
 use crate::observe::memory::{self as memory_report, DbOverhead, MemoryInfo, ThreadAllocations};
 use crate::observe::stats::ShardStats;
+use crate::pubsub::Kind;
 use crate::resp::Out;
 use crate::runtime::{clock, memory};
 use crate::shard::fanout::{Call, written};
@@ -29,6 +30,7 @@ struct Report {
     stale_basis_points: u64,
     changes: u64,
     garbage: usize,
+    subscribers: usize,
 }
 
 pub async fn info(call: Rc<Call>) -> Result<Out, Error> {
@@ -94,6 +96,7 @@ impl Shard {
             stale_basis_points: keys.expired_stale_basis_points,
             changes: self.changes,
             garbage: self.garbage.len(),
+            subscribers: self.pubsub.registry.clients(),
         };
         for db in 0..self.keyspace.databases() {
             let stats = self.keyspace.db_stats(db, now_ms);
@@ -131,6 +134,7 @@ impl Shard {
             clients: ClientsInfo {
                 connected: total(|report| report.clients as u64),
                 maxclients: config.maxclients.into(),
+                pubsub: total(|report| report.subscribers as u64),
                 recent_max_input_buffer: reports.iter().map(|report| report.max_input).max().unwrap_or(0),
                 recent_max_output_buffer: reports.iter().map(|report| report.max_output).max().unwrap_or(0),
                 ..ClientsInfo::default()
@@ -143,6 +147,9 @@ impl Shard {
             },
             gauges: StatGauges {
                 expired_stale_percent: total(|report| report.stale_basis_points) as f64 / 100.0 / reports.len() as f64,
+                pubsub_channels: self.pubsub.registry.names(Kind::Channel).len() as u64,
+                pubsub_patterns: self.pubsub.registry.names(Kind::Pattern).len() as u64,
+                pubsub_shard_channels: self.pubsub.registry.names(Kind::ShardChannel).len() as u64,
                 ..StatGauges::default()
             },
             replication: ReplicationInfo { replid: self.shared.replication_id.clone(), ..ReplicationInfo::default() },

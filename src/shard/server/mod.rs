@@ -10,9 +10,12 @@ mod info;
 mod keys;
 mod logs;
 mod monitor;
+mod pubsub;
 mod session;
 mod shutdown;
 mod transactions;
+
+pub(super) use pubsub::is_for_subscribers;
 
 use super::client::Client;
 use super::{Shard, ShardIo};
@@ -21,6 +24,7 @@ use crate::commands::{Outcome, Server, introspect};
 use crate::node::random_u64;
 use crate::observe::lolwut;
 use crate::observe::stats::CallResult;
+use crate::pubsub::Kind;
 use crate::resp::{Args, Out, Writer};
 use crate::runtime::clock;
 
@@ -53,6 +57,17 @@ impl Shard {
             Server::Quit => self.quit(client, id, args),
             Server::Client => self.client_command(io, client, id, args),
             Server::Monitor => self.start_monitor(io, client, id, args),
+            Server::Subscribe => self.subscribe(client, id, Kind::Channel, args),
+            Server::Psubscribe => self.subscribe(client, id, Kind::Pattern, args),
+            Server::Ssubscribe => self.subscribe(client, id, Kind::ShardChannel, args),
+            Server::Unsubscribe => self.unsubscribe(client, id, Kind::Channel, args),
+            Server::Punsubscribe => self.unsubscribe(client, id, Kind::Pattern, args),
+            Server::Sunsubscribe => self.unsubscribe(client, id, Kind::ShardChannel, args),
+            Server::Publish => self.publish(io, client, id, Kind::Channel, args),
+            Server::Spublish => self.publish(io, client, id, Kind::ShardChannel, args),
+            Server::PubSub => {
+                self.answer(client, id, args, |shard, client, out| shard.pubsub_command(client.proto, id, args, out))
+            }
             Server::Time => self.answer(client, id, args, |_, client, out| session::time(client, out)),
             Server::LastSave => self.answer(client, id, args, |shard, client, out| {
                 Writer::new(out, client.proto).int(shard.shared.last_save_s as i64);

@@ -7,7 +7,7 @@ use crate::commands::lookup::CommandId;
 use crate::commands::options::database;
 use crate::commands::{Error, Outcome};
 use crate::observe::info::Mode;
-use crate::resp::{Args, Out, Writer};
+use crate::resp::{Args, Out, Proto, Writer};
 use crate::runtime::clock;
 use crate::shard::client::Client;
 use crate::shard::{Shard, ShardIo};
@@ -19,6 +19,12 @@ const NO_PASSWORD: Error = Error::text(
 
 pub fn ping(client: &Client, args: &Args<'_>, out: &mut Out) -> Outcome {
     let mut writer = Writer::new(out, client.proto);
+    if client.subscribed && client.proto == Proto::Resp2 && args.len() <= 2 {
+        writer.array(2);
+        writer.bulk_str("pong");
+        writer.bulk(args.opt(1).unwrap_or_default());
+        return Ok(());
+    }
     match args.len() {
         1 => writer.simple("PONG"),
         2 => writer.bulk(args.get(1)),
@@ -90,6 +96,9 @@ impl Shard {
         self.forget_block(client);
         self.unwatch(io, client);
         client.reset(!self.config.requirepass.is_set());
+        if client.subscribed {
+            return self.reset_subscriber(client, id, args);
+        }
         self.answer(client, id, args, |_, client, out| {
             Writer::new(out, client.proto).simple("RESET");
             Ok(())
