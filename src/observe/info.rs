@@ -185,6 +185,10 @@ pub struct ShardInfo {
     pub connections: u64,
     pub used_memory: u64,
     pub ops_per_second: u64,
+    /// Requests that hold or wait for locks of the core's keys.
+    pub locks: u64,
+    /// Keys of the core that clients watch.
+    pub watched_keys: u64,
     /// Everything else comes from the core's own counters.
     pub counters: super::stats::Counters,
 }

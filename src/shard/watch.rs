@@ -38,6 +38,10 @@ impl WatchTable {
         self.keys.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// One more client watches the key: its version now.
     pub fn watch(&mut self, db: usize, hash: KeyHash) -> u64 {
         self.last += 1;

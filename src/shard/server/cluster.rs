@@ -10,6 +10,7 @@ use crate::observe::cluster_view::{ClusterView, CoreNode};
 use crate::resp::{Args, Out};
 use crate::shard::Shard;
 use crate::shard::fanout::{Call, written};
+use crate::shard::locks::{Claims, Mode};
 
 const NOT_ENABLED: Error = Error::text("ERR This instance has cluster support disabled");
 const INVALID_SLOT: Error = Error::text("ERR Invalid slot");
@@ -32,7 +33,9 @@ pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
         "countkeysinslot" => {
             let wanted = parse_slot(&args)?;
             let owner = slot::shard_of(wanted, call.shards());
-            let count = call.on(owner, move |shard, _| shard.keyspace.count_in_slot(0, wanted)).await;
+            let count = call
+                .on_locked(owner, Claims::all(Mode::Shared), move |shard, _| shard.keyspace.count_in_slot(0, wanted))
+                .await;
             integer(count.unwrap_or(0) as i64)
         }
         "getkeysinslot" => {
@@ -41,7 +44,7 @@ pub async fn cluster(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
                 return Err(INVALID_SLOT_OR_COUNT);
             };
             let owner = slot::shard_of(wanted, call.shards());
-            let found = call.on(owner, move |shard, _| {
+            let found = call.on_locked(owner, Claims::all(Mode::Shared), move |shard, _| {
                 let mut found = Vec::new();
                 shard.keyspace.keys_in_slot(0, wanted, max, |key| found.push(key.to_vec()));
                 found

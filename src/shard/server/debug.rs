@@ -12,6 +12,7 @@ use crate::observe::digest::{self, Digest, Value};
 use crate::resp::Out;
 use crate::shard::Shard;
 use crate::shard::fanout::{Call, written};
+use crate::shard::locks::{Claims, Mode};
 use crate::types::numbers::parse_f64;
 
 const NOT_ALLOWED: Error = Error::text(
@@ -90,7 +91,8 @@ async fn object(call: &Call) -> Result<Out, Error> {
     let key = call.args().get(2).to_vec();
     let owner = slot::shard_of(slot::slot(&key), call.shards());
     let database = call.database;
-    let found = call.on(owner, move |shard, _| shard.describe_object(database, &key)).await;
+    let found =
+        call.on_locked(owner, Claims::all(Mode::Shared), move |shard, _| shard.describe_object(database, &key)).await;
     let text = found.flatten().ok_or(Error::NoSuchKey)?;
     written(call.proto, |out| {
         out.simple(&text);
@@ -105,7 +107,8 @@ async fn value_digests(call: &Call) -> Result<Out, Error> {
     let mut digests = Vec::new();
     for key in keys {
         let owner = slot::shard_of(slot::slot(&key), shards);
-        let digest = call.on(owner, move |shard, _| shard.value_digest(database, &key)).await;
+        let digest =
+            call.on_locked(owner, Claims::all(Mode::Shared), move |shard, _| shard.value_digest(database, &key)).await;
         digests.push(digest.unwrap_or_default());
     }
     written(call.proto, |out| {
@@ -118,7 +121,9 @@ async fn value_digests(call: &Call) -> Result<Out, Error> {
 }
 
 async fn whole_digest(call: &Call) -> Result<Out, Error> {
+    let lock = call.lock_all(Mode::Shared).await;
     let parts = call.on_all(|shard, _| shard.database_digests()).await;
+    call.unlock(lock);
     let mut databases: BTreeMap<u32, Digest> = BTreeMap::new();
     for (database, part) in parts.iter().flatten() {
         databases.entry(*database).or_default().join(part);

@@ -23,6 +23,8 @@ struct Report {
     stats: ShardStats,
     databases: Vec<DbInfo>,
     overhead: Vec<DbOverhead>,
+    locks: usize,
+    watched_keys: usize,
     clients: usize,
     client_bytes: u64,
     max_input: u64,
@@ -89,6 +91,8 @@ impl Shard {
             stats,
             databases: Vec::new(),
             overhead: Vec::new(),
+            locks: self.locks.len(),
+            watched_keys: self.watches.len(),
             clients: 0,
             client_bytes: 0,
             max_input: 0,
@@ -238,6 +242,8 @@ fn shard_info(report: &Report) -> ShardInfo {
         connections: report.clients as u64,
         used_memory: report.overhead.iter().map(|database| database.table_bytes).sum(),
         ops_per_second: report.stats.rates.commands.per_second(),
+        locks: report.locks as u64,
+        watched_keys: report.watched_keys as u64,
         counters: report.stats.counters.clone(),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each core knows how many monitors each core has. While there is none anywhere, a command pays one branch.
 
+use crate::commands::Error;
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
 use crate::observe::monitor::{self, Source};
@@ -12,6 +13,10 @@ use crate::shard::{Message, Shard, ShardIo};
 
 impl Shard {
     pub(super) fn start_monitor(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
+        if client.modes.in_block {
+            let refused = Error::text("ERR MONITOR isn't allowed for DENY BLOCKING client");
+            return self.answer(client, id, args, |_, _, _| Err(refused));
+        }
         if !client.monitor {
             client.monitor = true;
             self.announce_monitors(io, 1);
