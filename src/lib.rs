@@ -14,4 +14,5 @@ pub mod replication;
 pub mod resp;
 pub mod runtime;
 pub mod shard;
+pub mod tracking;
 pub mod types;

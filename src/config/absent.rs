@@ -166,7 +166,6 @@ pub(super) static ABSENT: &[Directive] = &[
     kept(&["cluster-link-sendbuf-limit"], Kind::Bytes { min: 0, max: u64::MAX }, "0", Runtime, Cluster, "No effect."),
 
     off(&["notify-keyspace-events"], Kind::KeyspaceEvents, &[""], Runtime, Notifications, "keyspace notifications"),
-    kept(&["tracking-table-max-keys"], LONG, "1000000", Runtime, Notifications, "No effect."),
 
     off(&["aclfile"], TEXT, &[""], Start, Acl, "access control lists (for one password write 'requirepass')"),
     kept(&["acllog-max-len"], LONG, "128", Runtime, Acl, "No effect."),

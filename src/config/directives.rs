@@ -161,6 +161,9 @@ directives! {
     /// No effect yet. Out-of-memory scores of a master, a replica and a background child.
     oom_score_adj_values: [i32; 3] = ("oom-score-adj-values", [], Kind::OomScores, "0 200 800", Runtime, Memory),
 
+    /// Keys that the table of client-side caching remembers on the whole node; 0 is no limit.
+    tracking_table_max_keys: u64 = ("tracking-table-max-keys", [], LONG, "1000000", Runtime, Notifications),
+
     /// Background runs a second; what is below 1 or above 500 is taken as that.
     hz: u32 = ("hz", [], INT, "10", Runtime, Expiry),
     /// No effect yet. Whether background runs become more frequent with many clients.

@@ -126,6 +126,10 @@ pub struct StatGauges {
     pub pubsub_channels: u64,
     pub pubsub_patterns: u64,
     pub pubsub_shard_channels: u64,
+    /// Client-side caching: keys remembered, readers of them, prefixes listened to.
+    pub tracking_keys: u64,
+    pub tracking_items: u64,
+    pub tracking_prefixes: u64,
 }
 
 #[derive(Clone, Debug, Default)]

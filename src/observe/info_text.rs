@@ -233,9 +233,9 @@ fn stats(text: &mut String, node: &NodeInfo) {
         "active_defrag_key_misses": "0";
         "total_active_defrag_time": "0";
         "current_active_defrag_time": "0";
-        "tracking_total_keys": "0";
-        "tracking_total_items": "0";
-        "tracking_total_prefixes": "0";
+        "tracking_total_keys": "{}", gauges.tracking_keys;
+        "tracking_total_items": "{}", gauges.tracking_items;
+        "tracking_total_prefixes": "{}", gauges.tracking_prefixes;
         "unexpected_error_replies": "{}", counters.unexpected_error_replies;
         "total_error_replies": "{}", counters.error_replies;
         "dump_payload_sanitizations": "{}", counters.dump_payload_sanitizations;

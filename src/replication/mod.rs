@@ -77,6 +77,7 @@ impl Replication {
             | Message::Publications(_)
             | Message::Published(_)
             | Message::Connection(_)
+            | Message::Changed(_)
             | Message::Run(_)
             | Message::Answer { .. } => error!("The replication executor got a message that is for shards."),
         }

@@ -48,7 +48,7 @@ async fn tend(core: Rc<Core<Node>>) {
         let share = interval * (EXPIRE_PERCENT + 2 * (effort - 1)) / 100;
         let started = Instant::now();
         loop {
-            let more = with_shard(&core, |shard, _| shard.expire_some(EXPIRE_A_TURN * effort as usize));
+            let more = with_shard(&core, |shard, io| shard.expire_some(io, EXPIRE_A_TURN * effort as usize));
             if !more {
                 break;
             }
@@ -80,6 +80,7 @@ impl Shard {
         self.spare_batches.truncate(self.spare_batches.len() / 2);
         self.give_back_memory();
         self.sweep_clients(io);
+        self.tend_tracking();
         if self.pause.is_some_and(|pause| pause.until_ms <= self.now_ms) {
             self.unpause();
         }
@@ -113,13 +114,17 @@ impl Shard {
     }
 
     /// One bounded step of active expiry; whether there is more to be done now.
-    fn expire_some(&mut self, entries: usize) -> bool {
+    fn expire_some(&mut self, io: &mut ShardIo, entries: usize) -> bool {
         // While clients are paused, the data stands still.
         if self.pause.is_some() || !self.active_expire {
             return false;
         }
         let now_ms = clock::unix_ms();
         let progress = self.keyspace.expire_some(now_ms, entries);
+        if !self.keyspace.changes.is_empty() {
+            // Not left to the next command, which is not the author of this.
+            self.settle_changes(io, None);
+        }
         !progress.complete && progress.expired > 0
     }
 

@@ -16,6 +16,7 @@ use crate::commands::lookup::CommandId;
 use crate::resp::{Args, Out, Proto, Span};
 use crate::runtime::SocketId;
 use crate::runtime::net::Ends;
+use crate::tracking::Messages;
 
 /// A function for another core to run.
 pub type Job = Box<dyn FnOnce(&mut Shard, &mut ShardIo) + Send>;
@@ -38,6 +39,8 @@ pub enum Message {
     Published(Box<Publications>),
     /// A connection accepted elsewhere, to be served here.
     Connection(Box<Arrival>),
+    /// What has changed, for clients over there that track keys.
+    Changed(Box<Messages>),
     /// Anything rare: runs over there.
     Run(Job),
     /// What a [`Message::Run`] answers; the token names who waits.
@@ -65,6 +68,8 @@ pub struct Origin {
     pub proto: Proto,
     /// Whether it counts as an access to its keys.
     pub touches: bool,
+    /// Whether the keys it reads are to be remembered.
+    pub tracks: bool,
 }
 
 /// One command on its way to the core that owns its keys.

@@ -12,6 +12,7 @@ use crate::resp::parser::Parser;
 use crate::resp::{Out, Proto};
 use crate::runtime::SocketId;
 use crate::runtime::net::Ends;
+use crate::tracking::Settings;
 
 /// Bytes in.
 #[derive(Default)]
@@ -108,6 +109,10 @@ pub struct Client {
     pub subscribed: bool,
     pub no_evict: bool,
     pub no_touch: bool,
+    /// CLIENT TRACKING, while it is on.
+    pub tracking: Option<Box<Settings>>,
+    /// The keys that its next command reads are to be remembered.
+    pub tracks: bool,
     pub reply_mode: ReplyMode,
     pub modes: Modes,
     /// What waits for EXEC.
@@ -124,6 +129,8 @@ pub struct Client {
     pub replies: Replies,
     /// Replies to be sent next.
     pub out: Out,
+    /// What follows the reply of the task at work.
+    pub held: Option<Box<Out>>,
     /// Bytes of the send in flight.
     pub sending_bytes: usize,
     /// Whether the client is in the shard's list of those with something to send.
@@ -161,6 +168,8 @@ impl Client {
             subscribed: false,
             no_evict: false,
             no_touch: false,
+            tracking: None,
+            tracks: false,
             reply_mode: ReplyMode::On,
             modes: Modes::default(),
             multi: None,
@@ -171,6 +180,7 @@ impl Client {
             stall: Stall::default(),
             replies: Replies::default(),
             out: Out::default(),
+            held: None,
             sending_bytes: 0,
             queued: false,
             over_soft_limit: None,
@@ -184,7 +194,8 @@ impl Client {
     /// Output that the client has not taken yet, in bytes.
     pub fn output_bytes(&self) -> usize {
         let kept = self.running.as_ref().map_or(0, |running| running.later.len());
-        self.out.len() + self.sending_bytes + self.replies.stashed_bytes() + kept
+        let held = self.held.as_ref().map_or(0, |held| held.len());
+        self.out.len() + held + self.sending_bytes + self.replies.stashed_bytes() + kept
     }
 
     /// Appends a message that comes beside its replies. `hard_limit` bounds its output in bytes, 0 does not. Returns whether it is to be

@@ -202,6 +202,9 @@ impl Shard {
     pub(super) fn release(&mut self, client: &mut Client, stall: Stall) {
         if client.stall.has(stall) {
             client.stall.remove(stall);
+            if stall.has(Stall::WORKING) && (client.held.is_some() || client.tracking.is_some()) {
+                self.after_work(client, stall);
+            }
             if !client.stall.any() {
                 self.resume.push(client.socket);
             }
@@ -278,6 +281,7 @@ impl Shard {
         if self.has_late() {
             self.tell_all_late();
         }
+        self.tell_changes(io);
         self.go_on_after_full_outbox(io);
         let mut to_send = std::mem::take(&mut self.to_send);
         for socket in to_send.drain(..) {
@@ -379,6 +383,7 @@ impl Shard {
         io.close(socket);
         self.drop_block(io, &mut connection.client);
         self.unwatch(io, &mut connection.client);
+        self.stop_tracking(io, &mut connection.client);
         self.shared.clients[self.id].0.fetch_sub(1, Ordering::Relaxed);
         if connection.client.monitor {
             self.announce_monitors(io, -1);

@@ -20,6 +20,7 @@ use crate::observe::stats::CallResult;
 use crate::resp::parser::{Limits, Parsed};
 use crate::resp::{Args, Out, Proto, Writer};
 use crate::runtime::clock;
+use crate::tracking::Tracker;
 
 /// Why parsing stopped.
 enum Stop {
@@ -247,6 +248,7 @@ impl Shard {
                 if let Some(id) = known {
                     self.stats.record_rejected(id.index());
                 }
+                self.end_caching(client, known);
                 // As Redis, which asks for a password only before a command that it knows.
                 self.refuse_command(io, client, known, &error);
                 return Step::Done;
@@ -299,7 +301,16 @@ impl Shard {
         match command.handler {
             Handler::Data(handler) => {
                 let (database, proto, touches) = (client.database, client.proto, self.touches(client, id));
-                let call = Call { id, handler, database, proto, touches, hash: known.hash, visiting: false };
+                let call = Call {
+                    id,
+                    handler,
+                    database,
+                    proto,
+                    touches,
+                    tracks: client.tracks,
+                    hash: known.hash,
+                    visiting: false,
+                };
                 self.execute_data(io, client, &call, args, known.slot)
             }
             Handler::Server(server) => {
@@ -378,6 +389,9 @@ impl Shard {
             return Step::Wait;
         }
         let step = self.execute_command(io, client, id, command, args, known);
+        if client.tracking.is_some() && matches!(step, Step::Done) {
+            self.after_command(client, id);
+        }
         // As in Redis, what ran is shown: a SELECT with the database it switched to.
         // EXEC comes behind the commands of its block, whenever that has run.
         let shown = monitor::is_shown(command.flags) && !(id == self.exec_id && client.stall.has(Stall::TRANSACTION));
@@ -487,13 +501,14 @@ impl Shard {
     /// A command that came in a batch. `None` if it is not one over keys, which no batch carries.
     fn call_of(&self, request: &Request, visiting: bool) -> Option<Call> {
         let Handler::Data(handler) = self.commands.get(request.command).handler else { return None };
-        let Origin { database, proto, touches, .. } = request.origin;
+        let Origin { database, proto, touches, tracks, .. } = request.origin;
         Some(Call {
             id: request.command,
             handler,
             database: usize::from(database),
             proto,
             touches,
+            tracks,
             hash: None,
             visiting,
         })
@@ -540,6 +555,9 @@ impl Shard {
             self.settle_changes(io, Some((self.id, client.socket)));
             self.tell_late(client);
         }
+        if call.tracks {
+            self.remember_reads(io, call.id, args, Tracker { core: self.id, socket: client.socket });
+        }
         self.record(call.id, &response);
         if self.is_slow(response.nanoseconds) {
             self.note_slow(client, call.id, response.nanoseconds, args);
@@ -555,7 +573,7 @@ impl Shard {
 
     /// Runs a data command over this shard's keys.
     fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
-        let Call { id, handler, database, proto, touches, hash, visiting } = *call;
+        let Call { id, handler, database, proto, touches, hash, visiting, .. } = *call;
         self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
@@ -659,6 +677,7 @@ impl Shard {
             Message::CheckIn(checkout) => self.on_check_in(io, from, checkout),
             Message::Publications(batch) => self.on_publications(io, from, batch),
             Message::Published(batch) => self.on_published(batch),
+            Message::Changed(messages) => self.on_told(io, from, &messages),
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
             Message::Answer { token, value } => self.on_answer(token, value),
@@ -728,6 +747,9 @@ impl Shard {
         let response = self.run_handler(&call, args, out);
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, Some((from, request.origin.socket)));
+        }
+        if call.tracks {
+            self.remember_reads(io, call.id, args, Tracker { core: from, socket: request.origin.socket });
         }
         response
     }
@@ -825,6 +847,8 @@ pub(super) struct Call {
     pub proto: Proto,
     /// Whether it counts as an access to its keys.
     pub touches: bool,
+    /// Whether the keys it reads are to be remembered.
+    pub tracks: bool,
     /// Of its single key, if that was computed already.
     pub hash: Option<KeyHash>,
     /// Keys of other cores are at hand.
@@ -832,7 +856,14 @@ pub(super) struct Call {
 }
 
 fn origin_of(client: &Client, call: &Call, sequence: u32) -> Origin {
-    Origin { socket: client.socket, sequence, database: call.database as u16, proto: call.proto, touches: call.touches }
+    Origin {
+        socket: client.socket,
+        sequence,
+        database: call.database as u16,
+        proto: call.proto,
+        touches: call.touches,
+        tracks: call.tracks,
+    }
 }
 
 /// What is not queued in a MULTI block.

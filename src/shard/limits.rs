@@ -37,3 +37,8 @@ pub const EVICTABLE_TOLD_MS: u64 = 10;
 
 /// Evictions for one command, or in one turn of background eviction, on a core that holds its even share of the keys.
 pub const EVICTIONS_A_COMMAND: usize = 128;
+
+/// Keys that a tracked read of a new key makes the table forget at most, when it is above `tracking-table-max-keys`.
+pub const FORGOTTEN_AT_ONCE: usize = 100;
+/// The same in one round of housekeeping, of which there are ten a second.
+pub const FORGOTTEN_IN_BACKGROUND: usize = 10_000;

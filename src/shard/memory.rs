@@ -40,7 +40,7 @@ pub fn policy(config: &Config) -> Policy {
 
 /// Evicts until memory is within the limit, some entries a turn.
 async fn evict_in_turns(core: Rc<Core<Node>>) {
-    while with_shard(&core, |shard, _| shard.evict_turn()) {
+    while with_shard(&core, |shard, io| shard.evict_turn(io)) {
         core.tasks.turn().await;
     }
 }
@@ -119,10 +119,19 @@ impl Shard {
     }
 
     /// One bounded step towards the limit; whether there is more to be done.
-    fn evict_turn(&mut self) -> bool {
+    fn evict_turn(&mut self, io: &mut ShardIo) -> bool {
         self.tell_evictable();
-        self.evicting = self.policy.kind != PolicyKind::NoEviction && self.evict() > 0 && self.above_limit();
+        self.evicting = self.policy.kind != PolicyKind::NoEviction && self.evict_aside(io) > 0 && self.above_limit();
         self.evicting
+    }
+
+    /// Evicts beside all commands, none of which is then the author of it.
+    fn evict_aside(&mut self, io: &mut ShardIo) -> usize {
+        let evicted = self.evict();
+        if !self.keyspace.changes.is_empty() {
+            self.settle_changes(io, None);
+        }
+        evicted
     }
 
     /// Publishes how many keys could go from this core.
@@ -147,8 +156,8 @@ impl Shard {
         for shard in (0..self.shared.shards).filter(|shard| *shard != self.id && count(*shard) > own) {
             io.post(
                 shard,
-                Message::Run(Box::new(|shard, _| {
-                    shard.evict();
+                Message::Run(Box::new(|shard, io| {
+                    shard.evict_aside(io);
                 })),
             );
         }

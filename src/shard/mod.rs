@@ -11,6 +11,7 @@
 
 mod background;
 mod batch;
+mod caching;
 mod checkout;
 mod client;
 mod connections;
@@ -106,6 +107,8 @@ pub struct Pause {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gates {
     pub monitors: bool,
+    /// Clients of this core track keys.
+    pub tracking: bool,
     pub paused: bool,
     /// `maxmemory` is set.
     pub memory_limit: bool,
@@ -116,7 +119,7 @@ pub struct Gates {
 impl Gates {
     #[inline]
     fn any(self) -> bool {
-        self.monitors | self.paused | self.memory_limit | self.locks
+        self.monitors | self.tracking | self.paused | self.memory_limit | self.locks
     }
 }
 
@@ -144,6 +147,7 @@ pub struct Shard {
     pub monitors: Vec<usize>,
     /// Changes to the data, as INFO's `rdb_changes_since_last_save`.
     pub changes: u64,
+    pub(crate) caching: caching::Caching,
     pub now_ms: u64,
     rate: TickRate,
     /// When the command at work began, in clock ticks.
@@ -210,6 +214,7 @@ impl Shard {
             pause: None,
             monitors: vec![0; shared.shards],
             changes: 0,
+            caching: caching::Caching::new(shared.shards),
             now_ms: clock::unix_ms(),
             rate: TickRate::measure(),
             lap_started: 0,
@@ -264,6 +269,7 @@ impl Shard {
     pub fn set_gates(&mut self) {
         self.gates = Gates {
             monitors: self.monitors.iter().any(|count| *count > 0),
+            tracking: self.caching.clients > 0,
             paused: self.pause.is_some(),
             memory_limit: self.config.maxmemory > 0,
             locks: !self.locks.is_idle(),

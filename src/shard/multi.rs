@@ -154,6 +154,7 @@ impl Shard {
             database: multi.database as u16,
             proto: client.proto,
             touches,
+            tracks: client.tracks,
         };
         multi.batch.push(origin, id, args);
         multi.flags = multi.flags | command.flags;
@@ -404,7 +405,8 @@ impl Shard {
         match command.handler {
             Handler::Data(handler) => {
                 let (database, proto) = (client.database, client.proto);
-                let call = Call { id, handler, database, proto, touches, hash: None, visiting };
+                let tracks = client.tracks;
+                let call = Call { id, handler, database, proto, touches, tracks, hash: None, visiting };
                 self.execute_here(io, client, &call, args);
             }
             Handler::Server(server) => self.execute_server(io, client, id, server, args),

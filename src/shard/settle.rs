@@ -2,8 +2,9 @@
 //!
 //! While anybody watches keys, the keyspace notes each change; the notes are worked off after the command that made them, in their order.
 
+use super::caching::Cause;
 use super::{Shard, ShardIo};
-use crate::keyspace::{Changes, What};
+use crate::keyspace::{Changes, EventClass, What};
 use crate::runtime::{ExecutorId, SocketId};
 
 /// The client whose command made a change: its core and its socket there.
@@ -12,7 +13,7 @@ pub type Author = (ExecutorId, SocketId);
 impl Shard {
     /// Whether changes to keys are of interest to anybody.
     pub(super) fn watches_keys(&self) -> bool {
-        !self.watches.is_empty()
+        !self.watches.is_empty() || self.caching.watches_keys()
     }
 
     /// Works off the notes of what was done to this core's keys. `author` is who asked for it; expiry and eviction have none.
@@ -23,10 +24,19 @@ impl Shard {
     }
 
     /// The same for notes that another core has taken of this core's keys.
-    pub(super) fn settle(&mut self, _io: &mut ShardIo, changes: &Changes, _author: Option<Author>) {
-        for (change, _key) in changes.iter() {
+    pub(super) fn settle(&mut self, _io: &mut ShardIo, changes: &Changes, author: Option<Author>) {
+        let mut notes = changes.iter().peekable();
+        while let Some((change, key)) = notes.next() {
             match change.what {
-                What::Modified => self.watches.modified(usize::from(change.db), change.hash),
+                What::Modified => {
+                    self.watches.modified(usize::from(change.db), change.hash);
+                    let cause = match notes.peek().map(|(next, _)| next.what) {
+                        Some(What::Event(EventClass::Expired, _)) => Cause::Expiry,
+                        Some(What::Event(EventClass::Evicted, _)) => Cause::Eviction,
+                        _ => Cause::Command,
+                    };
+                    self.invalidate(key, author, cause);
+                }
                 What::Event(_class, _name) => {}
             }
         }

@@ -7,9 +7,14 @@ mod info;
 mod select;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
 pub use info::{ClientFlags, ClientInfo, ClientType, Events};
 pub use select::{KillForm, KillRequest, ListRequest};
+pub use tracking::{
+    NO_SUCH_REDIRECT, Options as TrackingOptions, TrackingRequest, Wanted as TrackingWanted, redirection, set_caching,
+    write_tracking_info,
+};
 
 use super::Error;
 use super::error::c_string;
@@ -223,17 +228,5 @@ pub fn write_hello(out: &mut Writer<'_>, client_id: u64, mode: Mode) {
     out.bulk_str("role");
     out.bulk_str("master");
     out.bulk_str("modules");
-    out.array(0);
-}
-
-/// CLIENT TRACKINGINFO of a client that does not track.
-pub fn write_tracking_off(out: &mut Writer<'_>) {
-    out.map(3);
-    out.bulk_str("flags");
-    out.set(1);
-    out.bulk_str("off");
-    out.bulk_str("redirect");
-    out.int(-1);
-    out.bulk_str("prefixes");
     out.array(0);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::resp::{OwnedArgs, written};
 
-fn args(words: &[&str]) -> OwnedArgs {
+pub fn args(words: &[&str]) -> OwnedArgs {
     words.iter().collect()
 }
 
@@ -219,8 +219,4 @@ fn fixed_replies() {
          $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
     );
     assert!(written(Proto::Resp2, |out| write_hello(out, 4, Mode::Cluster)).starts_with("*14\r\n"));
-    assert_eq!(
-        written(Proto::Resp3, write_tracking_off),
-        "%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n"
-    );
 }

@@ -48,6 +48,13 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const CLIENT: &[Command] = &[
+    client("caching", 3)
+        .about(
+            "6.0.0",
+            CONSTANT,
+            "Makes the next command an exception from how the keys of this connection are tracked.",
+        )
+        .syntax("<YES | NO>"),
     client("getname", 2).about("2.6.9", CONSTANT, "Returns the name of this connection."),
     client("getredir", 2).about(
         "6.0.0",
@@ -90,6 +97,15 @@ const CLIENT: &[Command] = &[
         .about("2.6.9", CONSTANT, "Names this connection.")
         .syntax("connection-name")
         .tips(&[ALL_NODES, ALL_SUCCEEDED]),
+    client("tracking", -3)
+        .about(
+            "6.0.0",
+            "O(1). Some options may introduce additional complexity.",
+            "Switches messages about changed keys on or off, for clients that cache values.",
+        )
+        .syntax(
+            "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        ),
     client("trackinginfo", 2).about("6.2.0", CONSTANT, "Describes the tracking of this connection's keys."),
     client("unblock", -3)
         .about(

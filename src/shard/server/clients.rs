@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::commands::clients::{
     ClientFlags, ClientInfo, Events, KillRequest, ListRequest, PauseMode, PauseRequest, ReplyMode, SetInfo, Switch,
-    UnblockRequest, parse_name, write_tracking_off,
+    UnblockRequest, parse_name, redirection, set_caching, write_tracking_info,
 };
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Outcome};
@@ -12,6 +12,7 @@ use crate::resp::{Args, Out, Writer};
 use crate::shard::client::{Client, Connection};
 use crate::shard::fanout::{Call, written};
 use crate::shard::{Pause, Shard, ShardIo, Stall};
+use crate::tracking::Mode;
 
 impl Shard {
     pub(super) fn client_command(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
@@ -36,6 +37,7 @@ impl Shard {
                 });
             }
             "reply" => self.client_reply(client, id, args),
+            "tracking" => self.client_tracking(io, client, id, args),
             _ => self.answer(client, id, args, |shard, client, out| shard.client_attribute(client, id, args, out)),
         }
     }
@@ -66,8 +68,13 @@ impl Shard {
                 client.no_touch = Switch::parse(args.get(2))? == Switch::On;
                 writer.ok();
             }
-            "getredir" => writer.int(-1),
-            "trackinginfo" => write_tracking_off(&mut writer),
+            "caching" => {
+                set_caching(args.get(2), client.tracking.as_deref_mut())?;
+                client.tracks = client.tracking.as_ref().is_some_and(|settings| settings.remembers());
+                writer.ok();
+            }
+            "getredir" => writer.int(redirection(client.tracking.as_deref())),
+            "trackinginfo" => write_tracking_info(&mut writer, client.tracking.as_deref()),
             _ => return Err(Error::Syntax),
         }
         Ok(())
@@ -97,11 +104,15 @@ impl Shard {
     /// What CLIENT LIST shows of a client. `input` is the length of its unparsed input.
     fn describe(&self, client: &Client, fd: i32, input: usize) -> ClientInfo {
         let mut flags = ClientFlags::NONE;
+        let tracking = client.tracking.as_deref();
         for (on, flag) in [
             (client.multi.is_some() || client.running.is_some(), ClientFlags::MULTI),
             (client.monitor, ClientFlags::MONITOR.with(ClientFlags::REPLICA)),
             (client.subscribed, ClientFlags::PUBSUB),
             (client.unix_path.is_some(), ClientFlags::UNIX_SOCKET),
+            (tracking.is_some(), ClientFlags::TRACKING),
+            (tracking.is_some_and(|settings| settings.is_broken()), ClientFlags::TRACKING_BROKEN_REDIRECT),
+            (tracking.is_some_and(|settings| settings.mode == Mode::Broadcast), ClientFlags::TRACKING_BROADCAST),
             (client.no_evict, ClientFlags::NO_EVICT),
             (client.no_touch, ClientFlags::NO_TOUCH),
             (client.stall.has(Stall::PAUSE), ClientFlags::BLOCKED),
@@ -141,7 +152,7 @@ impl Shard {
             events: Events { read: !client.stall.any(), write: client.sending_bytes > 0 },
             command: client.last_command.map(|id| self.commands.full_name(id).to_owned()),
             user: Some("default".to_owned()),
-            redirect: Some(-1),
+            redirect: Some(redirection(client.tracking.as_deref())),
             proto: client.proto,
             lib_name: client.lib_name.clone(),
             lib_ver: client.lib_version.clone(),

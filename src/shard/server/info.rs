@@ -33,6 +33,9 @@ struct Report {
     changes: u64,
     garbage: usize,
     subscribers: usize,
+    tracking_clients: usize,
+    tracked_keys: usize,
+    tracked_items: usize,
 }
 
 pub async fn info(call: Rc<Call>) -> Result<Out, Error> {
@@ -101,6 +104,9 @@ impl Shard {
             changes: self.changes,
             garbage: self.garbage.len(),
             subscribers: self.pubsub.registry.clients(),
+            tracking_clients: self.caching.clients,
+            tracked_keys: self.caching.table.keys(),
+            tracked_items: self.caching.table.items(),
         };
         for db in 0..self.keyspace.databases() {
             let stats = self.keyspace.db_stats(db, now_ms);
@@ -141,6 +147,7 @@ impl Shard {
                 pubsub: total(|report| report.subscribers as u64),
                 recent_max_input_buffer: reports.iter().map(|report| report.max_input).max().unwrap_or(0),
                 recent_max_output_buffer: reports.iter().map(|report| report.max_output).max().unwrap_or(0),
+                tracking: total(|report| report.tracking_clients as u64),
                 ..ClientsInfo::default()
             },
             memory: self.memory_info(reports),
@@ -154,6 +161,10 @@ impl Shard {
                 pubsub_channels: self.pubsub.registry.names(Kind::Channel).len() as u64,
                 pubsub_patterns: self.pubsub.registry.names(Kind::Pattern).len() as u64,
                 pubsub_shard_channels: self.pubsub.registry.names(Kind::ShardChannel).len() as u64,
+                tracking_keys: total(|report| report.tracked_keys as u64),
+                tracking_items: total(|report| report.tracked_items as u64),
+                // Every core knows all of them.
+                tracking_prefixes: self.caching.prefixes.len() as u64,
                 ..StatGauges::default()
             },
             replication: ReplicationInfo { replid: self.shared.replication_id.clone(), ..ReplicationInfo::default() },

@@ -65,7 +65,12 @@ pub async fn flush_db(call: Rc<Call>) -> Result<Out, Error> {
 /// Empties databases at once; their memory is freed bit by bit beside other work, and SYNC waits until it is.
 async fn flush(call: &Call, databases: Range<usize>, freeing: Freeing) -> Result<Out, Error> {
     let lock = call.lock_all(Mode::Exclusive).await;
-    call.on_all(move |shard, _| shard.flush(databases.clone())).await;
+    let id = call.here(|shard, _| shard.begin_flush());
+    call.on_all(move |shard, io| {
+        shard.flush(databases.clone());
+        shard.tell_flush(io, id);
+    })
+    .await;
     call.unlock(lock);
     if freeing == Freeing::Now {
         while call.on_all(|shard, _| !shard.garbage.is_empty()).await.contains(&true) {

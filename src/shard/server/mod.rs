@@ -13,6 +13,7 @@ mod monitor;
 mod pubsub;
 mod session;
 mod shutdown;
+mod tracking;
 mod transactions;
 
 pub(super) use pubsub::is_for_subscribers;

@@ -95,6 +95,7 @@ impl Shard {
         }
         self.forget_block(client);
         self.unwatch(io, client);
+        self.stop_tracking(io, client);
         client.reset(!self.config.requirepass.is_set());
         if client.subscribed {
             return self.reset_subscriber(client, id, args);
