@@ -6,6 +6,7 @@
 //! Knows keys, values and replies; never connections, sockets or other cores.
 
 pub mod bitmap;
+pub mod blocking;
 pub mod clients;
 mod error;
 #[cfg(test)]
@@ -25,6 +26,8 @@ mod testing;
 pub use error::{Error, Outcome};
 pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAccess, KeySpec, Server};
 
+use blocking::Blocking;
+
 use crate::keyspace::KeyView;
 use crate::resp::Writer;
 
@@ -38,11 +41,13 @@ pub struct Ctx<'a> {
     pub max_bulk_bytes: u64,
     /// Changes the command made to the data, counted as Redis counts `rdb_changes_since_last_save`. Zero: nothing to replicate.
     pub dirty: u64,
+    /// Where the command may wait for a key: what it waits for.
+    pub blocking: Option<&'a mut Blocking>,
 }
 
 impl<'a> Ctx<'a> {
     pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64) -> Ctx<'a> {
-        Ctx { keys, out, max_bulk_bytes, dirty: 0 }
+        Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking: None }
     }
 
     /// Every handler that changed data says so here, once a command has taken effect: `changes` is how many changes it made.

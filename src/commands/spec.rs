@@ -213,6 +213,7 @@ pub enum Server {
     Shutdown,
     SlowLog,
     Time,
+    Wait,
 }
 
 /// A set of command flags; names as COMMAND INFO prints them.

@@ -76,6 +76,8 @@ impl Replication {
             | Message::CheckIn(_)
             | Message::Publications(_)
             | Message::Published(_)
+            | Message::Offer(_)
+            | Message::Offered(_)
             | Message::Connection(_)
             | Message::Changed(_)
             | Message::Run(_)

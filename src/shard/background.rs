@@ -81,6 +81,7 @@ impl Shard {
         self.give_back_memory();
         self.sweep_clients(io);
         self.tend_tracking();
+        self.set_timer();
         if self.pause.is_some_and(|pause| pause.until_ms <= self.now_ms) {
             self.unpause();
         }
@@ -108,6 +109,7 @@ impl Shard {
     pub(super) fn unpause(&mut self) {
         self.pause = None;
         self.set_gates();
+        self.unpark();
         for socket in std::mem::take(&mut self.waiting_pause) {
             self.with_connection(socket, |shard, connection| shard.release(&mut connection.client, Stall::PAUSE));
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::checkout::CheckOut;
 use super::publish::Publications;
+use super::serving::Offer;
 use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
@@ -37,6 +38,10 @@ pub enum Message {
     Publications(Box<Publications>),
     /// The same with the numbers of those who got them.
     Published(Box<Publications>),
+    /// A key is ready for a blocked client of that core.
+    Offer(Box<Offer>),
+    /// The key comes back.
+    Offered(Box<Offer>),
     /// A connection accepted elsewhere, to be served here.
     Connection(Box<Arrival>),
     /// What has changed, for clients over there that track keys.

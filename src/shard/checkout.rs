@@ -74,6 +74,13 @@ impl CheckOut {
         }
     }
 
+    /// One key that may change, whose lock is held.
+    pub fn of_one(author: SocketId, db: usize, hash: KeyHash, key: &[u8]) -> CheckOut {
+        let mut checkout = CheckOut::new(author);
+        checkout.key(db, hash, key, true);
+        checkout
+    }
+
     fn key(&mut self, db: usize, hash: KeyHash, key: &[u8], changes: bool) {
         self.claims.add(lock_key(hash), mode(changes));
         let start = self.bytes.len();

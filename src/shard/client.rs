@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::blocked::Blocked;
 use super::multi::{Multi, Running};
 use super::reply::Replies;
 use super::watch::Watched;
@@ -55,6 +56,8 @@ impl Stall {
     pub const REPLIES: Stall = Stall(1 << 7);
     /// A command or block over several cores is under way.
     pub const TRANSACTION: Stall = Stall(1 << 8);
+    /// Its command waits for a key, or for the time.
+    pub const BLOCKED: Stall = Stall(1 << 9);
     /// A command is at work that has not answered yet.
     pub const WORKING: Stall = Stall(Stall::TASK.0 | Stall::TRANSACTION.0);
 
@@ -119,6 +122,8 @@ pub struct Client {
     pub multi: Option<Box<Multi>>,
     /// What EXEC runs.
     pub running: Option<Box<Running>>,
+    /// The command that waits.
+    pub blocked: Option<Box<Blocked>>,
     /// The keys that the next EXEC depends on.
     pub watched: Vec<Watched>,
     /// The keys that the running EXEC depended on.
@@ -174,6 +179,7 @@ impl Client {
             modes: Modes::default(),
             multi: None,
             running: None,
+            blocked: None,
             watched: Vec::new(),
             unwatch_after: Vec::new(),
             muted: false,

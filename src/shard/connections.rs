@@ -183,8 +183,8 @@ impl Shard {
 
     /// Ends a client that sends no more, once everything that it has sent is executed.
     fn finish_input(&mut self, client: &mut Client) -> Fate {
-        if client.stall.has(Stall::PAUSE) {
-            // As Redis: who leaves before CLIENT PAUSE is over, leaves without an answer.
+        if client.stall.has(Stall::PAUSE) || client.stall.has(Stall::BLOCKED) {
+            // As Redis: who leaves before CLIENT PAUSE is over, or while it waits, leaves without an answer.
             return Fate::Close;
         }
         if !client.stall.any() {
@@ -382,6 +382,7 @@ impl Shard {
         let Some(mut connection) = self.connections[socket.index as usize].take() else { return };
         io.close(socket);
         self.drop_block(io, &mut connection.client);
+        self.end_waiting(io, &mut connection.client);
         self.unwatch(io, &mut connection.client);
         self.stop_tracking(io, &mut connection.client);
         self.shared.clients[self.id].0.fetch_sub(1, Ordering::Relaxed);

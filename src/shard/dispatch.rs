@@ -46,8 +46,13 @@ enum Place {
     There(usize),
     /// On several cores.
     Many,
+    /// Here, and the command may wait for them.
+    Blocks,
 }
 
+const DEBUG_NOT_ALLOWED: Error = Error::text(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
 const NOAUTH: Error = Error::text("NOAUTH Authentication required.");
 
 const ONLY_FOR_SUBSCRIBERS: &[u8] =
@@ -227,7 +232,7 @@ impl Shard {
             client.out.buf.truncate(bytes);
             client.out.attached.truncate(attached);
             client.replies.unstash(waiting);
-            client.muted = client.stall.has(Stall::WORKING);
+            client.muted = client.stall.has(Stall::WORKING) || client.stall.has(Stall::BLOCKED);
             self.tell_late(client);
             if mode == ReplyMode::Off || matches!(step, Step::Wait) {
                 client.reply_mode = mode;
@@ -259,9 +264,14 @@ impl Shard {
         {
             return self.reject(io, client, id, &error);
         }
-        if command.flags.has(Flags::BARRIER) && !client.replies.is_empty() && !overtakes_none(client, command) {
-            client.stall.add(Stall::BARRIER);
-            return Step::Wait;
+        if command.flags.has(Flags::BARRIER) {
+            if !client.replies.is_empty() && !overtakes_none(client, command) {
+                client.stall.add(Stall::BARRIER);
+                return Step::Wait;
+            }
+            if command.flags.has(Flags::SYSCMD) && !self.may_debug(client) {
+                return self.reject(io, client, id, &DEBUG_NOT_ALLOWED);
+            }
         }
         if self.gates.any() {
             return self.execute_gated(io, client, id, command, args, known);
@@ -310,6 +320,7 @@ impl Shard {
                     tracks: client.tracks,
                     hash: known.hash,
                     visiting: false,
+                    blocks: false,
                 };
                 self.execute_data(io, client, &call, args, known.slot)
             }
@@ -430,6 +441,11 @@ impl Shard {
             Place::Here => self.execute_here(io, client, call, args),
             Place::There(shard) => self.execute_there(io, client, call, shard, args),
             Place::Many => return self.execute_many(io, client, call, args),
+            Place::Blocks if self.gates.locks => return self.execute_many(io, client, call, args),
+            Place::Blocks => {
+                let call = Call { blocks: true, ..*call };
+                self.execute_blocking(io, client, &call, args);
+            }
         }
         Step::Done
     }
@@ -487,10 +503,11 @@ impl Shard {
         self.lap_started = clock::ticks();
         for request in &batch.requests {
             if let Some(call) = self.call_of(request, true) {
-                self.execute_here(io, client, &call, &batch.args(request));
+                let call = Call { blocks: true, ..call };
+                self.execute_blocking(io, client, &call, &batch.args(request));
             }
         }
-        if std::mem::take(&mut client.muted) {
+        if client.blocked.is_none() && std::mem::take(&mut client.muted) {
             client.out.buf.truncate(bytes);
             client.out.attached.truncate(attached);
         }
@@ -511,6 +528,7 @@ impl Shard {
             tracks,
             hash: None,
             visiting,
+            blocks: false,
         })
     }
 
@@ -518,7 +536,7 @@ impl Shard {
     fn place(&self, id: CommandId, args: &Args<'_>, slot: Option<u16>) -> Place {
         let shards = self.shared.shards;
         if shards == 1 {
-            return Place::Here;
+            return if matches!(self.routes[id.index()], Route::Blocking) { Place::Blocks } else { Place::Here };
         }
         let at = |shard: usize| if shard == self.id { Place::Here } else { Place::There(shard) };
         match self.routes[id.index()] {
@@ -527,7 +545,7 @@ impl Shard {
                 let slot = slot.unwrap_or_else(|| slot::slot(args.get(index.into())));
                 at(slot::shard_of(slot, shards))
             }
-            Route::Many => {
+            route @ (Route::Many | Route::Blocking) => {
                 let mut first = None;
                 let mut several = false;
                 let found = keys::for_each_key(self.commands.get(id), args, |index| {
@@ -536,6 +554,11 @@ impl Shard {
                 });
                 match (found, several) {
                     (Ok(()), true) => Place::Many,
+                    // It may not wait on another core than its client's.
+                    (Ok(()), false) if matches!(route, Route::Blocking) => match first.map_or(Place::Here, at) {
+                        Place::There(_) => Place::Many,
+                        _ => Place::Blocks,
+                    },
                     // Arguments that name no keys are the handler's to refuse.
                     (Ok(()), false) | (Err(_), _) => first.map_or(Place::Here, at),
                 }
@@ -545,6 +568,13 @@ impl Shard {
 
     #[inline]
     pub(super) fn execute_here(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) {
+        let response = self.run_here(io, client, call, args);
+        self.book_run(client, call.id, args, &response);
+    }
+
+    /// Runs a command on the client's core, and lets follow what follows from its changes.
+    #[inline(always)]
+    pub(super) fn run_here(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) -> Response {
         let response = if client.replies.is_empty() {
             self.ready_output(client);
             self.run_handler(call, args, &mut client.out)
@@ -558,9 +588,15 @@ impl Shard {
         if call.tracks {
             self.remember_reads(io, call.id, args, Tracker { core: self.id, socket: client.socket });
         }
-        self.record(call.id, &response);
+        response
+    }
+
+    /// Books a command that has run on the client's core, and sees to its reply.
+    #[inline(always)]
+    pub(super) fn book_run(&mut self, client: &mut Client, id: CommandId, args: &Args<'_>, response: &Response) {
+        self.record(id, response);
         if self.is_slow(response.nanoseconds) {
-            self.note_slow(client, call.id, response.nanoseconds, args);
+            self.note_slow(client, id, response.nanoseconds, args);
         }
         self.touch(client);
     }
@@ -573,7 +609,7 @@ impl Shard {
 
     /// Runs a data command over this shard's keys.
     fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
-        let Call { id, handler, database, proto, touches, hash, visiting, .. } = *call;
+        let Call { id, handler, database, proto, touches, hash, visiting, blocks, .. } = *call;
         self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
@@ -587,7 +623,8 @@ impl Shard {
                 keys.know(args.get(index.into()), hash);
             }
             let out = Writer::new(out, proto);
-            let mut ctx = Ctx { keys, out, max_bulk_bytes: self.config.proto_max_bulk_len, dirty: 0 };
+            let blocking = if blocks { Some(&mut self.blocking) } else { None };
+            let mut ctx = Ctx { keys, out, max_bulk_bytes: self.config.proto_max_bulk_len, dirty: 0, blocking };
             let outcome = handler(&mut ctx, args);
             self.changes += ctx.dirty;
             outcome
@@ -678,6 +715,8 @@ impl Shard {
             Message::Publications(batch) => self.on_publications(io, from, batch),
             Message::Published(batch) => self.on_published(batch),
             Message::Changed(messages) => self.on_told(io, from, &messages),
+            Message::Offer(offer) => self.on_offer(io, from, offer),
+            Message::Offered(offer) => self.on_offered(io, from, *offer),
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
             Message::Answer { token, value } => self.on_answer(token, value),
@@ -688,11 +727,10 @@ impl Shard {
 
     fn on_requests(&mut self, io: &mut ShardIo, from: usize, mut batch: Box<Batch>) {
         self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
-        if self.gates.locks {
-            if batch.block.is_some() {
-                return self.defer(from, batch);
-            }
+        if batch.block.is_none() {
             self.run_or_defer(io, from, &mut batch);
+        } else if self.gates.locks {
+            return self.defer(from, batch);
         } else {
             self.run_batch(io, from, &mut batch);
         }
@@ -708,7 +746,7 @@ impl Shard {
         }
     }
 
-    /// Executes another core's commands.
+    /// Executes commands of a batch whose locks are held, or a block that needs none.
     pub(super) fn run_batch(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
         if batch.block.is_some() && !self.check_block(io, batch) {
@@ -717,12 +755,11 @@ impl Shard {
         batch.execute(|request, args, out| self.run_request(io, from, request, args, out));
     }
 
-    /// The same while keys are locked: a command that meets a lock waits in a batch of its own.
-    #[cold]
+    /// Executes another core's commands. One that meets a lock, which may be there since the command before it, waits in a batch of its own.
     fn run_or_defer(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
         batch.execute(|request, args, out| {
-            if self.is_free(request.command, args) {
+            if !self.gates.locks || self.is_free(request.command, args) {
                 return self.run_request(io, from, request, args, out);
             }
             let mut waiting = self.spare_batches.pop().unwrap_or_default();
@@ -853,6 +890,8 @@ pub(super) struct Call {
     pub hash: Option<KeyHash>,
     /// Keys of other cores are at hand.
     pub visiting: bool,
+    /// Whether it may wait for a key.
+    pub blocks: bool,
 }
 
 fn origin_of(client: &Client, call: &Call, sequence: u32) -> Origin {
@@ -883,6 +922,8 @@ pub enum Route {
     One(u8),
     /// Its keys are to be looked for.
     Many,
+    /// The same, and it may wait for them.
+    Blocking,
 }
 
 impl Route {
@@ -893,6 +934,7 @@ impl Route {
 
     fn of(command: &Command) -> Route {
         match keys::single_key(command) {
+            _ if command.flags.has(Flags::BLOCKING) && !command.keys.is_empty() => Route::Blocking,
             Some(index) => Route::One(index),
             None if command.keys.is_empty() => Route::Keyless,
             None => Route::Many,

@@ -286,6 +286,12 @@ impl<W> LockTable<W> {
         self.conflicts_over_shard(reach) == 0 && self.is_key_free(key, mode)
     }
 
+    /// Whether a request that was granted holds this key exclusively, by name or with the whole shard.
+    pub fn covers(&self, ticket: Ticket, key: LockKey) -> bool {
+        let Some(request) = self.request(ticket).filter(|request| request.missing == 0) else { return false };
+        request.reach.whole == Some(Mode::Exclusive) || request.keys.contains(&(key, Mode::Exclusive))
+    }
+
     /// Locks everything, or nothing. Never waits, and does not overtake those who do.
     pub fn try_acquire(&mut self, claims: &Claims) -> Option<Ticket> {
         let free = self.is_idle()

@@ -11,6 +11,7 @@
 
 mod background;
 mod batch;
+mod blocked;
 mod caching;
 mod checkout;
 mod client;
@@ -26,10 +27,12 @@ mod multi;
 mod publish;
 mod reply;
 mod server;
+mod serving;
 mod settle;
 #[cfg(test)]
 mod simulator;
 mod transaction;
+mod waiters;
 mod watch;
 
 use std::any::Any;
@@ -50,6 +53,11 @@ use locks::LockTable;
 use transaction::{Transactions, Waiter};
 use watch::WatchTable;
 
+use blocked::BlockedClients;
+use serving::Rounds;
+use waiters::WaiterTable;
+
+use crate::commands::blocking::Blocking;
 use crate::commands::lookup::{CommandId, Commands};
 use crate::config::Config;
 use crate::keyspace::{Garbage, Keyspace, Policy};
@@ -176,6 +184,13 @@ pub struct Shard {
     pub(self) locks: LockTable<Waiter>,
     transactions: Transactions,
     watches: WatchTable,
+    /// Who waits for keys of this core.
+    waiters: WaiterTable,
+    rounds: Rounds,
+    /// The clients of this core that wait.
+    pub(in crate::shard) blocked: BlockedClients,
+    /// What the command at work says of waiting.
+    blocking: Blocking,
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     exec_id: CommandId,
@@ -234,6 +249,10 @@ impl Shard {
             locks: LockTable::new(),
             transactions: Transactions::default(),
             watches: WatchTable::default(),
+            waiters: WaiterTable::default(),
+            rounds: Rounds::default(),
+            blocked: BlockedClients::default(),
+            blocking: Blocking::default(),
             guests: None,
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,

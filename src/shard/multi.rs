@@ -66,7 +66,8 @@ impl Needs {
                 | Server::Select
                 | Server::Spublish
                 | Server::Time
-                | Server::Unwatch,
+                | Server::Unwatch
+                | Server::Wait,
             ) => Needs::Home,
             Handler::Server(
                 Server::Cluster
@@ -406,7 +407,7 @@ impl Shard {
             Handler::Data(handler) => {
                 let (database, proto) = (client.database, client.proto);
                 let tracks = client.tracks;
-                let call = Call { id, handler, database, proto, touches, tracks, hash: None, visiting };
+                let call = Call { id, handler, database, proto, touches, tracks, hash: None, visiting, blocks: false };
                 self.execute_here(io, client, &call, args);
             }
             Handler::Server(server) => self.execute_server(io, client, id, server, args),

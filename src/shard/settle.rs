@@ -13,7 +13,7 @@ pub type Author = (ExecutorId, SocketId);
 impl Shard {
     /// Whether changes to keys are of interest to anybody.
     pub(super) fn watches_keys(&self) -> bool {
-        !self.watches.is_empty() || self.caching.watches_keys()
+        !self.watches.is_empty() || self.caching.watches_keys() || !self.waiters.is_empty()
     }
 
     /// Works off the notes of what was done to this core's keys. `author` is who asked for it; expiry and eviction have none.
@@ -36,6 +36,9 @@ impl Shard {
                         _ => Cause::Command,
                     };
                     self.invalidate(key, author, cause);
+                    if !self.waiters.is_empty() {
+                        self.key_changed(usize::from(change.db), change.hash);
+                    }
                 }
                 What::Event(_class, _name) => {}
             }

@@ -10,6 +10,7 @@ use super::checkout::{CheckOut, Plan};
 use super::client::Client;
 use super::coordinator::{Action, Answer, Coordinator, ShardSet};
 use super::locks::{Acquired, Claims, Mode, Ticket};
+use super::waiters::Name;
 use super::{Shard, ShardIo, Stall};
 use crate::keyspace::slot;
 use crate::runtime::SocketId;
@@ -48,6 +49,8 @@ pub enum Waiter {
     },
     /// Something rare to be done under the lock.
     Job(Job),
+    /// Blocked clients wait for this key.
+    Round(Name),
 }
 
 /// What locks made wait, and what may go on now.
@@ -58,6 +61,13 @@ pub struct Transactions {
     ready: Vec<usize>,
     /// Who was granted a lock and has not gone on yet.
     pub(super) granted: Vec<(Ticket, Waiter)>,
+}
+
+impl Transactions {
+    /// Whether somebody may go on.
+    fn is_waiting(&self) -> bool {
+        !(self.granted.is_empty() && self.ready.is_empty())
+    }
 }
 
 impl Shard {
@@ -276,12 +286,16 @@ impl Shard {
         self.set_lock_gate();
     }
 
-    fn release_lock(&mut self, ticket: Ticket) {
+    /// Releases a lock, unless blocked clients are to be served under it first.
+    pub(super) fn release_lock(&mut self, ticket: Ticket) {
+        if !self.waiters.is_empty() && self.claim_ready(ticket) {
+            return;
+        }
         self.locks.release(ticket, &mut self.transactions.granted);
         self.set_lock_gate();
     }
 
-    fn set_lock_gate(&mut self) {
+    pub(super) fn set_lock_gate(&mut self) {
         self.gates.locks = !self.locks.is_idle();
     }
 
@@ -298,12 +312,15 @@ impl Shard {
 
     /// Lets everybody go on who waited for locks and has them now.
     pub(super) fn run_unlocked(&mut self, io: &mut ShardIo) {
-        while !(self.transactions.granted.is_empty() && self.transactions.ready.is_empty()) {
+        while self.transactions.is_waiting() || !self.rounds.ready.is_empty() {
             for (ticket, waiter) in std::mem::take(&mut self.transactions.granted) {
                 self.go_on_with(io, ticket, waiter);
             }
             for number in std::mem::take(&mut self.transactions.ready) {
                 self.run_transaction(io, number);
+            }
+            for name in std::mem::take(&mut self.rounds.ready) {
+                self.go_on_with_round(io, name);
             }
         }
     }
@@ -320,6 +337,7 @@ impl Shard {
                 job(self, io);
                 self.release_lock(ticket);
             }
+            Waiter::Round(name) => self.start_round(name, ticket),
         }
     }
 

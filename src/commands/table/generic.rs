@@ -67,6 +67,12 @@ pub const COMMANDS: &[Command] = &[
         .syntax("pattern")
         .acl(Acl::KEYSPACE.or(Acl::DANGEROUS))
         .tips(&[ALL_SHARDS, RANDOM_ORDER]),
+    Command::new("wait", 3, Group::Generic, Handler::Server(Server::Wait))
+        .about("3.0.0", CONSTANT, "Waits until so many replicas have all writes of this connection, or for so long.")
+        .syntax("numreplicas timeout")
+        .flags(Flags::BLOCKING.or(Flags::BARRIER))
+        .acl(Acl::CONNECTION)
+        .tips(&[ALL_SHARDS, "response_policy:agg_min"]),
     command("move", 3, generic::move_)
         .about("1.0.0", CONSTANT, "Moves a key to another database.")
         .syntax("key db")

@@ -64,12 +64,13 @@ pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
-/// (group, full name, since) of every command and subcommand, for the compatibility page of the documentation.
+/// (group, full name, since) of every command and subcommand, for the compatibility page of the documentation. What DEBUG does is nobody's to
+/// rely on.
 pub fn compatibility() -> impl Iterator<Item = (Group, String, &'static str)> {
     COMMANDS.iter().flat_map(|command| {
         let own = (command.group, command.name.to_owned(), command.since);
-        let subcommands =
-            command.subcommands.iter().map(|sub| (sub.group, format!("{}|{}", command.name, sub.name), sub.since));
+        let public = command.subcommands.iter().filter(|sub| !sub.flags.has(Flags::SYSCMD));
+        let subcommands = public.map(|sub| (sub.group, format!("{}|{}", command.name, sub.name), sub.since));
         std::iter::once(own).chain(subcommands)
     })
 }

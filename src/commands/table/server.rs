@@ -1,5 +1,5 @@
 use super::*;
-use crate::commands::generic;
+use crate::commands::{blocking, generic};
 
 const fn command(name: &'static str, arity: i16, server: Server) -> Command {
     Command::new(name, arity, Group::Server, Handler::Server(server))
@@ -55,7 +55,8 @@ pub const COMMANDS: &[Command] = &[
         .tips(&[ALL_SHARDS, SUM]),
     command("debug", -2, Server::Debug)
         .about("1.0.0", BY_SUBCOMMAND, "Commands for tests and for developers of the server.")
-        .flags(ADMIN.or(Flags::BARRIER).or(Flags::SYSCMD)),
+        .flags(ADMIN.or(Flags::BARRIER).or(Flags::SYSCMD))
+        .subcommands(DEBUG),
     flush("flushall", Server::FlushAll).about(
         "1.0.0",
         "O(N) where N is the number of keys in all databases.",
@@ -151,6 +152,12 @@ const CONFIG: &[Command] = &[
         .tips(&[ALL_NODES, ALL_SUCCEEDED]),
     help(Group::Server, Handler::Server(Server::Config), "5.0.0"),
 ];
+
+const DEBUG: &[Command] = &[Command::new("blockpop", -4, Group::Server, Handler::Data(blocking::block_pop))
+    .about("1.0.0", "O(N) where N is the number of keys.", "Takes the first of the keys that exists, or waits for one.")
+    .syntax("key [key ...] timeout")
+    .flags(WRITE.or(Flags::ADMIN).or(Flags::BLOCKING).or(Flags::BARRIER).or(Flags::SYSCMD))
+    .keys(&[KeySpec::range(2, -2, 1, KeyAccess::RW.or(KeyAccess::ACCESS).or(KeyAccess::DELETE))])];
 
 const LATENCY: &[Command] = &[
     latency("doctor", 2).about("2.8.13", CONSTANT, "Explains the recorded latency peaks in words."),

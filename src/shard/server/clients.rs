@@ -21,12 +21,7 @@ impl Shard {
             "kill" => self.start_call(client, id, args, kill),
             "pause" => self.start_call(client, id, args, pause),
             "unpause" => self.start_call(client, id, args, unpause),
-            "unblock" => self.answer(client, id, args, |_, client, out| {
-                UnblockRequest::parse(args)?;
-                // No command that exists waits for a key or a replica.
-                Writer::new(out, client.proto).int(0);
-                Ok(())
-            }),
+            "unblock" => self.start_call(client, id, args, unblock),
             "info" => {
                 let fd = io.fd(client.socket).unwrap_or(-1);
                 self.answer(client, id, args, |shard, client, out| {
@@ -115,7 +110,7 @@ impl Shard {
             (tracking.is_some_and(|settings| settings.mode == Mode::Broadcast), ClientFlags::TRACKING_BROADCAST),
             (client.no_evict, ClientFlags::NO_EVICT),
             (client.no_touch, ClientFlags::NO_TOUCH),
-            (client.stall.has(Stall::PAUSE), ClientFlags::BLOCKED),
+            (client.stall.has(Stall::PAUSE) || client.blocked.is_some(), ClientFlags::BLOCKED),
             (client.stall.has(Stall::ENDING), ClientFlags::CLOSE_AFTER_REPLY),
         ] {
             if on {
@@ -234,6 +229,15 @@ async fn pause(call: Rc<Call>) -> Result<Out, Error> {
         call.on_all(move |shard, _| shard.set_pause(pause)).await;
     }
     call.ok()
+}
+
+async fn unblock(call: Rc<Call>) -> Result<Out, Error> {
+    let UnblockRequest { id, reason } = UnblockRequest::parse(&call.args())?;
+    let unblocked = call.on_all(move |shard, io| shard.unblock(io, id, reason)).await;
+    written(call.proto, |out| {
+        out.int(i64::from(unblocked.contains(&true)));
+        Ok(())
+    })
 }
 
 async fn unpause(call: Rc<Call>) -> Result<Out, Error> {

@@ -88,6 +88,12 @@ impl Shard {
         }
     }
 
+    /// Whether a client may call DEBUG.
+    pub(in crate::shard) fn may_debug(&self, client: &Client) -> bool {
+        let origin = if is_local(client) { Origin::Local } else { Origin::Remote };
+        Config::permits(self.config.enable_debug_command, origin)
+    }
+
     /// The configuration with changes made, after those that concern the whole process have taken effect, and new listeners for all cores
     /// if it says so. Runs on shard 0.
     fn change_config(

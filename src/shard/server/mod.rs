@@ -69,6 +69,7 @@ impl Shard {
             Server::PubSub => {
                 self.answer(client, id, args, |shard, client, out| shard.pubsub_command(client.proto, id, args, out))
             }
+            Server::Wait => self.wait(io, client, id, args),
             Server::Time => self.answer(client, id, args, |_, client, out| session::time(client, out)),
             Server::LastSave => self.answer(client, id, args, |shard, client, out| {
                 Writer::new(out, client.proto).int(shard.shared.last_save_s as i64);

@@ -151,6 +151,8 @@ impl Shard {
         self.database_changes(a, Some(b));
         self.database_changes(b, Some(a));
         self.keyspace.swap_db(a, b);
+        self.database_changed(a);
+        self.database_changed(b);
     }
 }
 

@@ -1,0 +1,154 @@
+//! How a command waits for a key: what the handlers of BLPOP, BZPOPMIN, XREAD BLOCK and their like say to whoever runs them.
+//!
+//! Such a handler looks at its keys in turn ([`Ctx::candidates`]), takes what it finds, and otherwise says [`Ctx::block`] and returns without
+//! a reply. When one of the keys may have what it wants, it is called again for that key alone, with nobody else having seen the
+//! key in between. Its table entry has the flags BLOCKING and BARRIER.
+
+use std::ops::Range;
+
+use super::{Ctx, Error, Outcome};
+use crate::keyspace::{Kind, Value};
+use crate::resp::{Args, Writer};
+use crate::types::long_double::LongDouble;
+use crate::types::numbers::{parse_f64, parse_i64};
+
+/// What a client gets that has waited in vain, or may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtTimeout {
+    NullArray,
+    Null,
+    Int(i64),
+}
+
+impl AtTimeout {
+    pub fn write(self, out: &mut Writer<'_>) {
+        match self {
+            AtTimeout::NullArray => out.null_array(),
+            AtTimeout::Null => out.null(),
+            AtTimeout::Int(n) => out.int(n),
+        }
+    }
+}
+
+/// What a blocked command waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The arguments that name the keys.
+    pub keys: Range<usize>,
+    /// Values of other types do not end the wait.
+    pub kind: Kind,
+    /// Unix time in milliseconds; `None`: for ever.
+    pub until_ms: Option<u64>,
+    pub at_timeout: AtTimeout,
+}
+
+/// Between a handler that may wait and who runs it.
+#[derive(Debug, Default)]
+pub struct Blocking {
+    /// The argument that names the key it is called again for.
+    pub serves: Option<usize>,
+    /// Set by the handler: it has found nothing.
+    pub block: Option<Block>,
+}
+
+impl Ctx<'_> {
+    /// Which of the arguments `keys` to look at: all, or the one that became ready.
+    pub fn candidates(&self, keys: Range<usize>) -> Range<usize> {
+        match self.blocking.as_ref().and_then(|blocking| blocking.serves) {
+            Some(key) => key..key + 1,
+            None => keys,
+        }
+    }
+
+    /// Lets the client wait until one of the keys holds a value of this kind. Where a client must not wait (MULTI, scripts), it has waited in vain
+    /// at once.
+    pub fn block(&mut self, keys: Range<usize>, kind: Kind, until_ms: Option<u64>, at_timeout: AtTimeout) {
+        match &mut self.blocking {
+            Some(blocking) => blocking.block = Some(Block { keys, kind, until_ms, at_timeout }),
+            None => at_timeout.write(&mut self.out),
+        }
+    }
+}
+
+const NEGATIVE: Error = Error::text("ERR timeout is negative");
+const OUT_OF_RANGE: Error = Error::text("ERR timeout is out of range");
+
+/// A timeout in seconds, decimals allowed, as the time it ends. 0 is for ever.
+pub fn until_of_seconds(arg: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
+    const NOT_A_FLOAT: Error = Error::text("ERR timeout is not a float or out of range");
+    let Some(seconds) = parse_f64(arg) else {
+        // Redis reads a long double: what is a number there, and no double, is far too long, or as good as nothing.
+        return match LongDouble::parse(arg) {
+            None => Err(NOT_A_FLOAT),
+            Some(_) if arg.starts_with(b"-") => Err(NEGATIVE),
+            Some(_) => Err(OUT_OF_RANGE),
+        };
+    };
+    let ms = (seconds * 1000.0).ceil();
+    if ms >= i64::MAX as f64 {
+        return Err(OUT_OF_RANGE);
+    }
+    until(ms as i64, now_ms)
+}
+
+/// A timeout in milliseconds, likewise.
+pub fn until_of_millis(arg: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
+    let ms = parse_i64(arg).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
+    until(ms, now_ms)
+}
+
+fn until(ms: i64, now_ms: u64) -> Result<Option<u64>, Error> {
+    match u64::try_from(ms) {
+        Err(_) => Err(NEGATIVE),
+        Ok(0) => Ok(None),
+        Ok(ms) => now_ms.checked_add(ms).filter(|at| i64::try_from(*at).is_ok()).map(Some).ok_or(OUT_OF_RANGE),
+    }
+}
+
+/// DEBUG BLOCKPOP key [key ...] timeout: takes the first of the keys that exists, key and value, or waits for one.
+pub fn block_pop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let keys = 2..args.len() - 1;
+    let until_ms = until_of_seconds(args.get(keys.end), ctx.keys.now_ms())?;
+    for at in ctx.candidates(keys.clone()) {
+        let key = args.get(at);
+        let Some(taken) = ctx.keys.take(key) else { continue };
+        ctx.out.array(2);
+        ctx.out.bulk(key);
+        match &taken.value {
+            Value::Int(n) => ctx.out.bulk_int(*n),
+            Value::Str(bytes) => ctx.out.bulk_shared(bytes),
+        }
+        ctx.changed(1);
+        return Ok(());
+    }
+    ctx.block(keys, Kind::String, until_ms, AtTimeout::NullArray);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let seconds = |text: &str| until_of_seconds(text.as_bytes(), 1000).map_err(|error| error.message().to_vec());
+        assert_eq!(seconds("0"), Ok(None));
+        assert_eq!(seconds("1.5"), Ok(Some(2500)));
+        assert_eq!(seconds("0.0001"), Ok(Some(1001)), "never rounded down to for ever");
+        for (text, error) in [
+            ("x", "not a float or out of range"),
+            ("nan", "not a float or out of range"),
+            ("-1", "negative"),
+            ("1e400", "out of range"),
+            ("9223372036854775807", "out of range"),
+            ("9223372036854775", "out of range"),
+        ] {
+            assert_eq!(seconds(text), Err(format!("ERR timeout is {error}").into_bytes()), "{text}");
+        }
+        let millis = |text: &str| until_of_millis(text.as_bytes(), 1000).map_err(|error| error.message().to_vec());
+        assert_eq!((millis("0"), millis("7")), (Ok(None), Ok(Some(1007))));
+        assert_eq!(millis("1.5"), Err(b"ERR timeout is not an integer or out of range".to_vec()));
+        assert_eq!(millis("-1"), Err(b"ERR timeout is negative".to_vec()));
+        assert_eq!(millis("9223372036854775807"), Err(b"ERR timeout is out of range".to_vec()));
+    }
+}
