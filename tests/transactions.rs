@@ -375,3 +375,34 @@ fn monitors_see_a_block_before_its_exec() {
         }
     }
 }
+
+/// A block that asks other cores for something lets other transactions of its core run meanwhile. Each keeps account of its own changes.
+#[test]
+fn blocks_that_wait_beside_other_transactions() {
+    let mut server = node("4");
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut conn = server.conn();
+                for round in 0..200 {
+                    let (a, b) = (format!("a:{}", (n + round) % 50), format!("b:{}", (n * round) % 50));
+                    if n % 2 == 0 {
+                        let replies = exec(&mut conn, &[&format!("INCR {a}"), "CLIENT LIST", &format!("INCR {b}")]);
+                        assert_eq!(replies.items().len(), 3);
+                    } else {
+                        assert_eq!(conn.cmd(&format!("MSET {a}:x 1 {b}:x 2")), Reply::Simple(b"OK".to_vec()));
+                    }
+                }
+            });
+        }
+    });
+    server.assert_healthy();
+    let mut conn = server.conn();
+    let sum: i64 = ["a", "b"]
+        .iter()
+        .flat_map(|name| (0..50).map(move |n| format!("{name}:{n}")))
+        .map(|key| conn.cmd(&format!("INCRBY {key} 0")).int())
+        .sum();
+    assert_eq!(sum, 4 * 200 * 2);
+}

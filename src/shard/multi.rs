@@ -356,6 +356,10 @@ impl Shard {
         let (visiting, touches) = (running.transaction.is_some(), request.origin.touches);
         self.execute_in_block(io, client, request.command, touches, visiting, &running.batch.args(request));
         self.mute(client, bytes, attached);
+        // What was fetched for this command alone goes home with its own transaction.
+        if let Some(number) = running.transaction.filter(|_| !running.fetches) {
+            self.collect_changes(number);
+        }
         if let Some(messages) = self.pubsub.take_late(client) {
             running.later.append(&messages);
         }

@@ -170,23 +170,34 @@ impl Shard {
         broken
     }
 
+    /// Gives a transaction the notes of what was done to its guests, for their owners. Due before another transaction runs, which a block
+    /// that waits for a task lets happen.
+    pub(super) fn collect_changes(&mut self, number: usize) {
+        let Some(guests) = &mut self.guests else { return };
+        if guests.changes.is_empty() {
+            return;
+        }
+        let changes = guests.changes.take();
+        let shards = self.shared.shards;
+        for (change, key) in changes.iter() {
+            let owner = slot::shard_of(change.hash.slot, shards);
+            if let Some(part) = self.part(number, owner) {
+                part.changes.push(change.db, change.hash, key, change.what);
+            }
+        }
+    }
+
     /// The work is done: all entries go home, and the locks are released.
     pub(super) fn end_transaction(&mut self, io: &mut ShardIo, number: usize) {
-        let (here, shards) = (self.id, self.shared.shards);
+        let here = self.id;
         if let Some(guests) = &mut self.guests {
             for (shard, part) in &mut self.transactions.slab[number].parts {
                 if let Some(part) = part.as_mut().filter(|_| *shard != here) {
                     part.leave(guests);
                 }
             }
-            let changes = guests.changes.take();
-            for (change, key) in changes.iter() {
-                let owner = slot::shard_of(change.hash.slot, shards);
-                if let Some(part) = self.part(number, owner) {
-                    part.changes.push(change.db, change.hash, key, change.what);
-                }
-            }
         }
+        self.collect_changes(number);
         if let Some(guests) = &mut self.guests {
             self.keyspace.absorb_stats(guests);
         }
