@@ -218,23 +218,6 @@ impl Conn {
         assert_eq!(done, 0, "SO_LINGER: {}", io::Error::last_os_error());
     }
 
-    /// Makes the kernel hold little for a slow reader.
-    pub fn shrink_receive_buffer(&self) {
-        let Stream::Tcp(stream) = &self.stream else { return };
-        let bytes: libc::c_int = 4096;
-        // SAFETY: the option's value is an int, alive during the call.
-        let done = unsafe {
-            libc::setsockopt(
-                stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVBUF,
-                (&raw const bytes).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
-        assert_eq!(done, 0, "SO_RCVBUF: {}", io::Error::last_os_error());
-    }
-
     pub fn send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<()> {
         self.send_raw(&encode(args))
     }
