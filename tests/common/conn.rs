@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -251,6 +251,29 @@ impl Conn {
         Ok(reply)
     }
 
+    /// A reply if a whole one is there already, without waiting for more.
+    pub fn read_if_there(&mut self) -> io::Result<Option<Reply>> {
+        loop {
+            let mut at = self.taken;
+            if !matches!(parse(&self.buf, &mut at), Parsed::Wants(_)) {
+                return self.read().map(Some);
+            }
+            if !wait_readable(&[self.fd()], Duration::ZERO)?[0] {
+                return Ok(None);
+            }
+            if self.fill(1)? == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed by the server"));
+            }
+        }
+    }
+
+    pub fn fd(&self) -> RawFd {
+        match &self.stream {
+            Stream::Tcp(s) => s.as_raw_fd(),
+            Stream::Unix(s) => s.as_raw_fd(),
+        }
+    }
+
     /// A reply and the very bytes it came as.
     pub fn read_raw(&mut self) -> io::Result<(Reply, Vec<u8>)> {
         let (reply, len) = self.read_with_len()?;
@@ -325,6 +348,19 @@ impl Conn {
     pub fn closed(&mut self) -> bool {
         self.read_to_end().is_ok()
     }
+}
+
+/// Waits until there is something to read, or the end of a stream; which descriptors have it.
+pub fn wait_readable(fds: &[RawFd], timeout: Duration) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: the pointer and the count are those of one vector, alive during the call.
+    let found =
+        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout.as_millis() as libc::c_int) };
+    if found < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(polled.iter().map(|p| p.revents != 0).collect())
 }
 
 /// The peer is gone, in one of the ways TCP has of saying so.
