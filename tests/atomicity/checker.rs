@@ -7,16 +7,28 @@
 //!   choice: it can stand there in every order in which it stands later
 //! - a write that would wipe out a value that a later reply still shows is never tried (values are unique, see `model`), nor one
 //!   that would touch what a transaction watches that is known to have gone through
+//! - a state from which one of the next replies cannot come about any more is left at once
+//! - of the commands that may come next only those are tried whose turn matters to the one that must be answered first, or to one
+//!   whose turn matters to that one, and so on (a stubborn set)
 //! - WATCH of a transaction that went through comes as late as it may, WATCH of one that was aborted as early as it may
 //!
 //! A search that takes too many steps decides nothing, and says so.
 
+use crate::common::Rng;
+use crate::facts::Facts;
 use crate::model::{Cmd, Data, Id, NONE, Out, SLOTS, Slots, Values, is_sink};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// States that a search may visit. A window of a correct server takes some hundreds to some thousands.
 pub const BUDGET: usize = 3_000_000;
+/// States of the first attempt; each further one may visit twice as many. One that is stuck behind a bad choice made early would
+/// take ages to come back to it, where another order of trying finds its way at once.
+const FIRST_BUDGET: usize = 2_000;
+/// How far, in the order of events, the further attempts deviate from trying first what was answered first.
+const DEVIATION: usize = 30;
+/// Commands, in the order they were sent, whose replies are looked at ahead of their turn.
+const LOOK_AHEAD: usize = 48;
 pub const MOST_CLIENTS: usize = 64;
 
 /// One command of a history.
@@ -88,8 +100,9 @@ struct Search<'a> {
     done: Vec<bool>,
     /// WATCHes that come as late as they may, by `answered`; they are not in the list.
     late: Vec<usize>,
-    /// The values that the reply of each command shows.
-    needs: Vec<Vec<Id>>,
+    /// Which commands are tried first: the lowest.
+    turns: Vec<u64>,
+    facts: Vec<Facts>,
     /// How many commands yet to be placed show a value, by its id.
     needed: Vec<u32>,
     left: usize,
@@ -103,15 +116,27 @@ struct Search<'a> {
 
 /// Judges a history that starts from `start`.
 pub fn check(ops: &[Op], start: &Data, values: &mut Values, budget: usize) -> Verdict {
-    let mut search = Search::new(ops, values, budget);
-    let state = State { data: *start, watched: [0; MOST_CLIENTS], broken: 0, held: 0, late: 0 };
-    if search.explore(state) {
-        Verdict::Serialisable(search.seen.len())
-    } else if search.seen.len() >= budget {
-        Verdict::Undecided(search.longest)
-    } else {
-        Verdict::Violation(search.longest)
+    let mut states = 0;
+    let mut longest = Vec::new();
+    let mut portion = FIRST_BUDGET;
+    for attempt in 0.. {
+        let mut search = Search::new(ops, values, portion.min(budget - states), attempt);
+        let state = State { data: *start, watched: [0; MOST_CLIENTS], broken: 0, held: 0, late: 0 };
+        let found = search.explore(state);
+        states += search.seen.len();
+        if search.longest.len() > longest.len() {
+            longest = search.longest;
+        }
+        if found {
+            return Verdict::Serialisable(states);
+        } else if search.seen.len() < search.budget {
+            return Verdict::Violation(longest);
+        } else if states == budget {
+            break;
+        }
+        portion *= 2;
     }
+    Verdict::Undecided(longest)
 }
 
 fn fates(ops: &[Op]) -> Vec<Fate> {
@@ -128,43 +153,12 @@ fn fates(ops: &[Op]) -> Vec<Fate> {
     fates
 }
 
-/// The values that must be there when a command runs, since its reply shows them.
-fn shown(op: &Op, values: &Values) -> Vec<Id> {
-    let mut ids = Vec::new();
-    let mut note = |key: u8, out: &Out| {
-        if let Out::Value(id) = out
-            && !is_sink(key as usize)
-            && values.unique(*id)
-        {
-            ids.push(*id);
-        }
-    };
-    let mut one = |cmd: &Cmd, out: &Out| match (cmd, out) {
-        (Cmd::Get(key) | Cmd::GetSet(key, _) | Cmd::GetDel(key), out) => note(*key, out),
-        (Cmd::MGet(keys), Out::List(items)) => keys.iter().zip(items).for_each(|(key, item)| note(*key, item)),
-        _ => {}
-    };
-    match (&op.cmd, &op.out) {
-        // What a block reads behind its first write, it may have written itself.
-        (Cmd::Exec(cmds), Some(Out::List(items))) => {
-            let first_write = cmds.iter().position(|cmd| !cmd.only_looks()).unwrap_or(cmds.len());
-            cmds.iter().zip(items).take(first_write + 1).for_each(|(cmd, item)| one(cmd, item));
-        }
-        (Cmd::Snapshot, Some(Out::Values(data))) => {
-            ids.extend((0..SLOTS).filter(|&s| !is_sink(s)).map(|s| data[s]).filter(|&id| values.unique(id)));
-        }
-        (cmd, Some(out)) => one(cmd, out),
-        (_, None) => {}
-    }
-    ids
-}
-
 impl<'a> Search<'a> {
-    fn new(ops: &'a [Op], values: &'a mut Values, budget: usize) -> Search<'a> {
+    fn new(ops: &'a [Op], values: &'a mut Values, budget: usize, attempt: u64) -> Search<'a> {
         let fates = fates(ops);
-        let needs: Vec<Vec<Id>> = ops.iter().map(|op| shown(op, values)).collect();
+        let facts: Vec<Facts> = ops.iter().map(|op| Facts::of(op, op.watch.map(|watch| &ops[watch]), values)).collect();
         let mut needed = vec![0; values.count()];
-        needs.iter().flatten().for_each(|&id| needed[id as usize] += 1);
+        facts.iter().flat_map(|facts| &facts.needs).for_each(|&(_, id)| needed[id as usize] += 1);
 
         let mut late: Vec<usize> = (0..ops.len()).filter(|&i| fates[i] == Fate::Held).collect();
         late.sort_by_key(|&i| ops[i].deadline());
@@ -181,7 +175,13 @@ impl<'a> Search<'a> {
 
         let mut done = vec![false; ops.len()];
         late.iter().for_each(|&i| done[i] = true);
+        let mut rng = Rng::new(attempt);
+        let mut turn = |op: &Op| match attempt {
+            0 => op.deadline(),
+            _ => op.deadline().saturating_add(rng.below(DEVIATION) as u64),
+        };
         Search {
+            turns: ops.iter().map(&mut turn).collect(),
             ops,
             values,
             left: listed.iter().filter(|&&i| !ops[i].optional()).count(),
@@ -190,7 +190,7 @@ impl<'a> Search<'a> {
             prev,
             done,
             late,
-            needs,
+            facts,
             needed,
             marks: (0..ops.len()).map(|i| fingerprint(&i)).collect(),
             done_mark: 0,
@@ -216,13 +216,48 @@ impl<'a> Search<'a> {
         found
     }
 
+    /// Those of the candidates that need to be tried: an order that exists can be rearranged to begin with one of them.
+    fn branches(&self, candidates: &[usize], state: &State) -> Vec<usize> {
+        let Some(&first) = candidates.iter().min_by_key(|&&i| self.ops[i].deadline()) else { return Vec::new() };
+        // Whatever comes before the first of the set comes before `first`, so it was sent before that was answered.
+        let mut around = Vec::new();
+        let mut at = self.next[self.ops.len()];
+        while at != self.ops.len() && self.ops[at].sent < self.ops[first].deadline() {
+            around.push((at, self.looks_at(at, state)));
+            at = self.next[at];
+        }
+        let mut set: Vec<usize> = vec![first];
+        let mut grown = 0;
+        around.retain(|&(i, _)| i != first);
+        while let Some(&i) = set.get(grown) {
+            grown += 1;
+            let (looks_at, may_touch) = (self.looks_at(i, state), self.facts[i].may_touch);
+            around.retain(|&(other, others_looks_at)| {
+                let meet = may_touch & (others_looks_at | self.facts[other].may_touch)
+                    | self.facts[other].may_touch & looks_at;
+                let before = self.ops[other].deadline() < self.ops[i].sent || self.ops[i].after.contains(&other);
+                if meet != 0 || before {
+                    set.push(other);
+                }
+                meet == 0 && !before
+            });
+        }
+        candidates.iter().copied().filter(|i| set.contains(i)).collect()
+    }
+
+    /// What a command depends on, with what the late WATCHes watch that come into force before it.
+    fn looks_at(&self, i: usize, state: &State) -> Slots {
+        let late = self.late[state.late..].iter().take_while(|&&watch| self.ops[watch].deadline() < self.ops[i].sent);
+        late.fold(self.facts[i].looks_at, |a, &watch| a | self.ops[watch].cmd.slots(self.ops[watch].database))
+    }
+
     fn take(&mut self, i: usize) {
         let (before, behind) = (self.prev[i], self.next[i]);
         (self.next[before], self.prev[behind]) = (behind, before);
         self.done[i] = true;
         self.done_mark ^= self.marks[i];
         self.left -= usize::from(!self.ops[i].optional());
-        self.needs[i].iter().for_each(|&id| self.needed[id as usize] -= 1);
+        self.facts[i].needs.iter().for_each(|&(_, id)| self.needed[id as usize] -= 1);
         self.order.push(i);
         if self.order.len() > self.longest.len() {
             self.longest.clone_from(&self.order);
@@ -237,7 +272,7 @@ impl<'a> Search<'a> {
         self.done[i] = false;
         self.done_mark ^= self.marks[i];
         self.left += usize::from(!self.ops[i].optional());
-        self.needs[i].iter().for_each(|&id| self.needed[id as usize] += 1);
+        self.facts[i].needs.iter().for_each(|&(_, id)| self.needed[id as usize] += 1);
     }
 
     /// Puts the late WATCHes in force that were answered before `op` was sent; whether there were any.
@@ -296,7 +331,7 @@ impl<'a> Search<'a> {
             if id == NONE || !self.values.unique(id) {
                 return true;
             }
-            let own = self.needs[i].iter().filter(|&&n| n == id).count() as u32;
+            let own = self.facts[i].needs.iter().filter(|&&(_, n)| n == id).count() as u32;
             let needed = self.needed.get(id as usize).is_some_and(|&n| n > own);
             !needed || (0..SLOTS).any(|s| !is_sink(s) && to.data[s] == id)
         })
@@ -319,15 +354,42 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether each of the next replies can still come about: what it shows is there, or somebody may bring it.
+    fn hopeful(&self, state: &State) -> bool {
+        let mut looked = 0;
+        let mut at = self.next[self.ops.len()];
+        while at != self.ops.len() && looked < LOOK_AHEAD {
+            looked += 1;
+            let missing = self.facts[at].needs.iter().filter(|&&(slot, id)| state.data[slot] != id);
+            if missing.into_iter().any(|&(slot, id)| !self.may_come(at, slot, id)) {
+                return false;
+            }
+            at = self.next[at];
+        }
+        true
+    }
+
+    /// Whether some command may run before `reader` and leave the slot so.
+    fn may_come(&self, reader: usize, slot: usize, id: Id) -> bool {
+        let mut at = self.next[self.ops.len()];
+        while at != self.ops.len() && self.ops[at].sent < self.ops[reader].deadline() {
+            if at != reader && self.facts[at].may_leave(slot, id) {
+                return true;
+            }
+            at = self.next[at];
+        }
+        false
+    }
+
     fn explore(&mut self, mut state: State) -> bool {
         let absorbed = self.absorb(&mut state);
         if self.left == 0 {
             return true;
         }
         let mark = self.done_mark ^ fingerprint(&(state.data, state.broken));
-        if self.seen.len() < self.budget && self.seen.insert(mark) {
-            let mut branches: Vec<usize> = self.candidates();
-            branches.sort_by_key(|&i| (self.ops[i].optional(), self.ops[i].deadline()));
+        if self.seen.len() < self.budget && self.hopeful(&state) && self.seen.insert(mark) {
+            let mut branches = self.branches(&self.candidates(), &state);
+            branches.sort_by_key(|&i| (self.ops[i].optional(), self.turns[i]));
             for i in branches {
                 let Some((behind, _)) = self.step(i, &state) else { continue };
                 self.take(i);

@@ -11,7 +11,7 @@ use crate::workload::{Script, Take, Then, args, database_of, script};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Clients that may wait for a reply at the same time: enough to keep four cores in each other's way, and few enough for an exact
+/// Replies that may be waited for at the same time: enough to keep four cores in each other's way, and few enough for an exact
 /// search, which grows with the number of commands that overlap.
 const MOST_UNDER_WAY: usize = 16;
 
@@ -121,7 +121,7 @@ impl<'a> Driver<'a> {
 
     /// Lets somebody send, as long as not too many wait, and takes what replies there are; whether anything is left to do.
     fn send_and_receive(&mut self, values: &mut Values) -> bool {
-        let waiting = self.clients.iter().filter(|client| !client.waiting.is_empty()).count();
+        let waiting: usize = self.clients.iter().map(|client| client.waiting.len()).sum();
         let may_send = |client: &Client| client.waiting.is_empty() && client.unit < client.script.units.len();
         let ready: Vec<usize> = (0..self.clients.len()).filter(|&i| may_send(&self.clients[i])).collect();
         let room = waiting < MOST_UNDER_WAY;

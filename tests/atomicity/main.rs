@@ -8,6 +8,7 @@ mod common;
 mod checker;
 mod checker_tests;
 mod driver;
+mod facts;
 mod model;
 mod workload;
 

@@ -33,6 +33,13 @@ pub fn bit(database: u8, key: Key) -> Slots {
     1 << slot(database, key)
 }
 
+const ALL: Slots = (1 << SLOTS) - 1;
+
+/// All slots of a database.
+fn whole(database: u8) -> Slots {
+    (ALL >> KEYS.len()) << (database as usize * KEYS.len())
+}
+
 pub fn is_sink(slot: usize) -> bool {
     slot % KEYS.len() >= FIRST_SINK
 }
@@ -220,6 +227,27 @@ impl Cmd {
             Cmd::BitOp(_, to, from) => all(from) | bit(database, *to),
             Cmd::Exec(cmds) => cmds.iter().fold(0, |a, cmd| a | cmd.slots(database)),
             Cmd::SwapDb | Cmd::FlushDb | Cmd::FlushAll | Cmd::DbSize | Cmd::Keys | Cmd::Snapshot => 0,
+        }
+    }
+
+    /// The slots that its reply or its effect depends on.
+    pub fn looks_at(&self, database: u8) -> Slots {
+        match self {
+            Cmd::SwapDb | Cmd::FlushAll | Cmd::Snapshot => ALL,
+            Cmd::FlushDb | Cmd::DbSize | Cmd::Keys => whole(database),
+            Cmd::Exec(cmds) => cmds.iter().fold(0, |a, cmd| a | cmd.looks_at(database)),
+            _ => self.slots(database),
+        }
+    }
+
+    /// The slots that it may change, or touch in the sense of WATCH.
+    pub fn may_touch(&self, database: u8) -> Slots {
+        match self {
+            Cmd::Exec(cmds) => cmds.iter().fold(0, |a, cmd| a | cmd.may_touch(database)),
+            Cmd::BitOp(_, to, _) => bit(database, *to),
+            Cmd::Copy { to, database, .. } => bit(*database, *to),
+            cmd if cmd.only_looks() => 0,
+            cmd => cmd.looks_at(database),
         }
     }
 
