@@ -166,6 +166,27 @@ mod tests {
         assert!(one.view(0, NOW_MS, &policy).exists(b"bar"));
     }
 
+    /// Nobody watches keys of the executing core here; the owner of a visitor is told all the same.
+    #[test]
+    fn every_change_of_a_visitor_is_noted() {
+        let (mut one, two, mut guests) = cores();
+        let hash = two.hasher().hash(b"foo");
+        let policy = Policy::default();
+        let changes: [fn(&mut super::super::KeyView<'_>); 5] = [
+            |view| view.set_string(b"foo", NewStr::Copy(b"value"), Expiry::None),
+            |view| view.string_bytes_mut(b"foo", 9).expect("a string").fill(b'x'),
+            |view| assert!(view.set_expire_at_ms(b"foo", Some(NOW_MS + 5))),
+            |view| assert!(view.remove(b"foo")),
+            |view| view.string_bytes_mut(b"foo", 9).expect("a string").fill(b'x'),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            change(&mut one.view(0, NOW_MS, &policy).with_guests(&mut guests));
+            let noted: Vec<KeyHash> = guests.changes.take().iter().map(|(change, _)| change.hash).collect();
+            assert_eq!(noted, [hash], "change {number}");
+        }
+        assert!(one.changes.is_empty());
+    }
+
     #[test]
     fn a_lent_entry_stays_whatever_expires_or_is_evicted() {
         let (mut one, mut two, mut guests) = cores();

@@ -241,10 +241,10 @@ impl KeyView<'_> {
         self.space().changes.note(db, hash, key, What::Modified);
     }
 
-    /// Whether anybody wants to know of events.
+    /// Whether anybody may want to know of changes. Whether the owners of visiting keys do, only they know.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        self.space.changes.is_recording()
+        self.guests.is_some() || self.space.changes.is_recording()
     }
 
     /// Notes a keyspace event of a key.

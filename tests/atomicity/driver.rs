@@ -7,6 +7,7 @@ use crate::checker::{BUDGET, Op, Verdict, check};
 use crate::common::conn::{Conn, Reply, encode_into, escape, wait_readable};
 use crate::common::{PATIENCE, Rng, Server, wait_until};
 use crate::model::{Cmd, DATABASES, Data, KEYS, NONE, Out, SLOTS, Values, heard, slot};
+use crate::shrink::shrink;
 use crate::workload::{Script, Take, Then, args, database_of, script};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -254,8 +255,13 @@ impl<'a> Driver<'a> {
             Verdict::Undecided(longest) => ("the search for an order took too long", longest),
         };
         let (what, longest) = what;
-        let report = report(&self.history, start, &longest, values);
-        panic!("window {} with seed {}: {what}\n{report}", self.tally.windows, self.seed);
+        let whole = report(&self.history, start, &longest, values);
+        let core = shrink(&self.history, start, values);
+        let core: String = core.matter.iter().map(|&i| show(&core.ops[i], values)).collect();
+        panic!(
+            "window {} with seed {}: {what}\n{whole}these contradict each other, whatever else ran:\n{core}",
+            self.tally.windows, self.seed
+        );
     }
 }
 
