@@ -2,7 +2,8 @@
 # Runs all tests on a Debian or Ubuntu with Rust and a C compiler: installs the Redis it compares with, builds once,
 # runs every suite. Extra arguments go to `cargo test`.
 #
-# BASALT_DIFF_COMMANDS, BASALT_TEST_SEED, BASALT_TEST_SERVER: see tests/differential/main.rs and tests/common/mod.rs.
+# BASALT_DIFF_COMMANDS, BASALT_ATOMICITY_SECONDS, BASALT_TEST_SEED, BASALT_TEST_SERVER: see tests/differential/main.rs,
+# tests/atomicity/main.rs and tests/common/mod.rs.
 set -eu
 cd "$(dirname "$0")/.."
 

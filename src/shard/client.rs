@@ -144,6 +144,8 @@ pub struct Client {
     pub over_soft_limit: Option<Instant>,
     /// A message has taken its output above the hard limit: it gets no more, and is closed at the end of the tick.
     pub overflowed: bool,
+    /// It is gone, and stays only until its block has run.
+    pub leaving: bool,
     pub last_command: Option<CommandId>,
     pub connected_ms: u64,
     pub active_ms: u64,
@@ -191,6 +193,7 @@ impl Client {
             queued: false,
             over_soft_limit: None,
             overflowed: false,
+            leaving: false,
             last_command: None,
             connected_ms: now_ms,
             active_ms: now_ms,

@@ -328,6 +328,9 @@ impl Shard {
 
     /// Hands over what a client is to get, and looks after its limits.
     fn send(&mut self, io: &mut ShardIo, client: &mut Client) -> Fate {
+        if client.leaving {
+            return Fate::Close;
+        }
         if !client.out.is_empty() && client.sending_bytes == 0 {
             let out = std::mem::take(&mut client.out);
             client.sending_bytes = out.len();
@@ -374,14 +377,18 @@ impl Shard {
         self.end(client);
     }
 
-    /// Ends a connection at once.
+    /// Ends a connection at once; one whose block has begun to run, when all of the block has run.
     pub(super) fn close(&mut self, io: &mut ShardIo, socket: SocketId) {
-        if self.connection(socket).is_none() {
-            return;
+        match self.connection(socket) {
+            Some(connection) if connection.client.modes.in_block => {
+                connection.client.leaving = true;
+                return;
+            }
+            Some(_) => {}
+            None => return,
         }
         let Some(mut connection) = self.connections[socket.index as usize].take() else { return };
         io.close(socket);
-        self.drop_block(io, &mut connection.client);
         self.end_waiting(io, &mut connection.client);
         self.unwatch(io, &mut connection.client);
         self.stop_tracking(io, &mut connection.client);

@@ -95,8 +95,6 @@ pub struct Running {
     transaction: Option<usize>,
     /// All keys are locked, and those of other cores are fetched by each command.
     fetches: bool,
-    /// The keys of the next command are being fetched.
-    fetching: bool,
     started: u64,
     /// Messages that the client is given behind the reply.
     pub(super) later: Out,
@@ -196,7 +194,7 @@ impl Shard {
         }
         let (started, fetches) = (clock::ticks(), needs == Needs::Everything);
         let later = Out::default();
-        let running = Running { batch, next: 0, transaction: None, fetches, fetching: false, started, later };
+        let running = Running { batch, next: 0, transaction: None, fetches, started, later };
         client.running = Some(Box::new(running));
         self.place_block(io, client, watched, needs);
         Ok(())
@@ -325,7 +323,6 @@ impl Shard {
         let Some(mut running) = client.running.take() else { return };
         while let Some(request) = running.batch.requests.get(running.next) {
             if running.fetches && self.fetch(io, client, request, &running) {
-                running.fetching = true;
                 client.running = Some(running);
                 return;
             }
@@ -341,7 +338,6 @@ impl Shard {
     /// The keys of the next command are here: it runs, they go home, and the block goes on.
     pub(super) fn run_step(&mut self, io: &mut ShardIo, client: &mut Client, step: usize) {
         if let Some(mut running) = client.running.take() {
-            running.fetching = false;
             self.run_next(io, client, &mut running);
             client.running = Some(running);
         }
@@ -373,19 +369,9 @@ impl Shard {
         let away = plan.is_away(self.id);
         if away {
             plan.need_no_locks();
-            self.begin(io, plan, Work::Step { socket: client.socket, block: running.transaction });
+            self.begin(io, plan, Work::Step { socket: client.socket });
         }
         away
-    }
-
-    /// The client of a running block is gone: its locks are released, unless a step is under way that will do so.
-    pub(super) fn drop_block(&mut self, io: &mut ShardIo, client: &mut Client) {
-        if let Some(running) = client.running.take()
-            && let Some(number) = running.transaction
-            && !running.fetching
-        {
-            self.end_transaction(io, number);
-        }
     }
 
     /// Drops what a client does not want to be answered.

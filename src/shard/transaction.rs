@@ -3,7 +3,8 @@
 //! The executing core is the client's own. A transaction is *ready* once all cores have handed out what it needs; ready ones run, and those who
 //! waited for a lock go on, at the end of each message and of each tick ([`Shard::run_unlocked`]), never inside of another command.
 //!
-//! When a client goes away its transaction still gets everything, runs nothing, and gives everything back.
+//! When a client goes away before its transaction has run, that still gets everything, runs nothing, and gives everything back. While a block
+//! of it runs, the client stays: a block runs as a whole.
 
 use super::batch::{Batch, Job, Message};
 use super::checkout::{CheckOut, Plan};
@@ -23,7 +24,7 @@ pub enum Work {
     /// The block of a client that has said EXEC.
     Block { socket: SocketId },
     /// The next command of a client's running block, whose transaction holds the locks.
-    Step { socket: SocketId, block: Option<usize> },
+    Step { socket: SocketId },
     /// A task, which is told its transaction and ends it.
     Task(Sender<usize>),
 }
@@ -225,16 +226,11 @@ impl Shard {
                     self.end_transaction(io, number);
                 }
             }
-            Some(Work::Step { socket, block }) => {
+            Some(Work::Step { socket }) => {
                 let client = self.with_connection(socket, |shard, connection| {
                     shard.run_step(io, &mut connection.client, number);
                 });
-                if client.is_none() {
-                    self.end_transaction(io, number);
-                    if let Some(block) = block {
-                        self.end_transaction(io, block);
-                    }
-                }
+                debug_assert!(client.is_some(), "a client stays until its block has run");
             }
             Some(Work::Task(sender)) => sender.send(number),
             None => unreachable!("a transaction runs once"),

@@ -10,7 +10,7 @@ mod checker_tests;
 mod driver;
 mod facts;
 mod model;
-mod shrink;
+mod whole;
 mod workload;
 
 use common::{Server, seed, shard_of};
