@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Replies that may be waited for at the same time: enough to keep four cores in each other's way, and few enough for an exact
 /// search, which grows with the number of commands that overlap.
-const MOST_UNDER_WAY: usize = 12;
+const MOST_UNDER_WAY: usize = 10;
 
 struct Client {
     conn: Conn,
