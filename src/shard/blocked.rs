@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::batch::Message;
 use super::client::{Client, Stall};
 use super::coordinator::ShardSet;
-use super::dispatch::Call;
+use super::execute::Call;
 use super::fanout::with_shard;
 use super::waiters::{Name, Turn, Waiter};
 use super::{Shard, ShardIo};

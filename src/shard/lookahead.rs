@@ -6,7 +6,7 @@
 //! - what was read but not executed is read again later: reading has no effect
 
 use super::Shard;
-use super::dispatch::Route;
+use super::execute::Route;
 use crate::commands::lookup::CommandId;
 use crate::keyspace::{KeyHash, slot};
 use crate::resp::Args;

@@ -18,6 +18,7 @@ mod client;
 mod connections;
 pub mod coordinator;
 mod dispatch;
+mod execute;
 pub mod fanout;
 pub mod limits;
 pub mod locks;
@@ -25,6 +26,7 @@ mod lookahead;
 mod memory;
 mod multi;
 mod publish;
+mod remote;
 mod reply;
 mod server;
 mod serving;
@@ -139,7 +141,7 @@ pub struct Shard {
     pub config: Arc<Config>,
     pub commands: Arc<Commands>,
     /// How each command finds its core, by id.
-    routes: Vec<dispatch::Route>,
+    routes: Vec<execute::Route>,
     pub keyspace: Keyspace,
     pub policy: Policy,
     pub stats: ShardStats,
@@ -261,7 +263,7 @@ impl Shard {
             sweep_from: 0,
             wants_eviction: false,
             stop: false,
-            routes: dispatch::Route::table(&commands),
+            routes: execute::Route::table(&commands),
             shared,
             config,
             commands,

@@ -8,7 +8,7 @@
 use super::batch::{Batch, Block, Message, Origin, Request};
 use super::checkout::{Plan, for_each_claim, lock_key, mode};
 use super::client::{Client, Stall};
-use super::dispatch::Call;
+use super::execute::Call;
 use super::locks::Mode;
 use super::transaction::Work;
 use super::watch::Watched;
