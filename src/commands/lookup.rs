@@ -8,7 +8,7 @@
 //! `rename-command` changes under which name a command is found, nothing else: its id and its full name stay.
 
 use super::error::{ERROR_TEXT_BYTES, c_string, clipped};
-use super::{Command, Error, Handler, table};
+use super::{Command, Error, Flags, table};
 use crate::resp::Args;
 
 /// The dense index of a command or subcommand.
@@ -150,11 +150,8 @@ impl Commands {
         if args.len() == 1 || self.get(top).subcommands.is_empty() {
             return Some(top);
         }
-        let own = match self.get(top).handler {
-            Handler::Container => None,
-            // DEBUG, most of whose subcommands are not in the table.
-            Handler::Data(_) | Handler::Server(_) => Some(top),
-        };
+        // DEBUG takes what it has no entry for as well.
+        let own = self.get(top).flags.has(Flags::SYSCMD).then_some(top);
         self.find_subcommand(top, args.get(1)).or(own)
     }
 
