@@ -64,8 +64,10 @@ impl ClientFlags {
 
     /// `N` for none.
     pub fn letters(self) -> String {
-        let letters: String =
-            Self::LETTERS.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, letter)| letter).collect();
+        // A monitor is a kind of replica, but not shown as one.
+        let shown =
+            |flag: ClientFlags| self.has(flag) && !(flag == ClientFlags::REPLICA && self.has(ClientFlags::MONITOR));
+        let letters: String = Self::LETTERS.iter().filter(|(flag, _)| shown(*flag)).map(|(_, letter)| letter).collect();
         if letters.is_empty() { "N".into() } else { letters }
     }
 

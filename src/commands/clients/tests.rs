@@ -54,6 +54,8 @@ fn a_line_is_that_of_redis_with_our_field_behind() {
 fn flags_and_types() {
     assert_eq!(ClientFlags::NONE.letters(), "N");
     assert_eq!(ClientFlags::UNIX_SOCKET.with(ClientFlags::MULTI).with(ClientFlags::MONITOR).letters(), "OxU");
+    let monitor = ClientFlags::MONITOR.with(ClientFlags::REPLICA);
+    assert_eq!((monitor.letters(), monitor.client_type()), ("O".into(), ClientType::Normal));
     assert_eq!(ClientFlags::MONITOR.client_type(), ClientType::Normal);
     assert_eq!(ClientFlags::REPLICA.client_type(), ClientType::Replica);
     assert_eq!(ClientFlags::MASTER.with(ClientFlags::PUBSUB).client_type(), ClientType::Master);
