@@ -28,7 +28,7 @@ pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAc
 
 use blocking::Blocking;
 
-use crate::keyspace::KeyView;
+use crate::keyspace::{EventClass, KeyView};
 use crate::resp::Writer;
 
 /// What a data command works with.
@@ -55,5 +55,17 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn changed(&mut self, changes: u64) {
         self.dirty += changes;
+    }
+
+    /// A keyspace event of a key of any type.
+    #[inline]
+    pub fn event(&mut self, key: &[u8], name: &'static str) {
+        self.keys.event(key, EventClass::Generic, name);
+    }
+
+    /// A keyspace event of a string.
+    #[inline]
+    pub fn string_event(&mut self, key: &[u8], name: &'static str) {
+        self.keys.event(key, EventClass::String, name);
     }
 }

@@ -165,8 +165,6 @@ pub(super) static ABSENT: &[Directive] = &[
     kept(&["cluster-allow-pubsubshard-when-down"], YES_NO, "yes", Runtime, Cluster, "No effect."),
     kept(&["cluster-link-sendbuf-limit"], Kind::Bytes { min: 0, max: u64::MAX }, "0", Runtime, Cluster, "No effect."),
 
-    off(&["notify-keyspace-events"], Kind::KeyspaceEvents, &[""], Runtime, Notifications, "keyspace notifications"),
-
     off(&["aclfile"], TEXT, &[""], Start, Acl, "access control lists (for one password write 'requirepass')"),
     kept(&["acllog-max-len"], LONG, "128", Runtime, Acl, "No effect."),
     kept(&["acl-pubsub-default"], Kind::Choice(&["allchannels", "resetchannels"]), "resetchannels", Runtime, Acl, "No effect."),

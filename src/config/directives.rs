@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::events::KeyspaceEvents;
 use super::fields::{
     BindAddress, Field, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimits, Permission, Secret, Supervised,
 };
@@ -215,6 +216,10 @@ directives! {
         ("slowlog-log-slower-than", [], Kind::Number { min: -1, max: i64::MAX }, "10000", Runtime, Observability),
     /// Entries of the slow log at most.
     slowlog_max_len: u64 = ("slowlog-max-len", [], LONG, "128", Runtime, Observability),
+    /// Events of keys that are published: K, E or both for the channels they go to, and the classes that do, of Ag$lshzxetdmn.
+    notify_keyspace_events: KeyspaceEvents =
+        ("notify-keyspace-events", [], Kind::KeyspaceEvents, "", Runtime, Notifications),
+
     /// Milliseconds from which on an event is kept for LATENCY; 0 turns it off.
     latency_monitor_threshold: u64 = ("latency-monitor-threshold", [], LONG, "0", Runtime, Observability),
     /// Whether latencies are recorded by command.

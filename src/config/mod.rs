@@ -19,6 +19,7 @@ mod absent;
 pub mod cli;
 mod directives;
 pub mod document;
+mod events;
 mod fields;
 mod parse;
 mod paths;
@@ -31,6 +32,7 @@ mod tests;
 mod values;
 
 pub use directives::{Config, Origin};
+pub use events::KeyspaceEvents;
 pub use fields::{
     BindAddress, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimit, OutputLimits, Permission, Secret, Supervised,
 };

@@ -262,7 +262,6 @@ fn what_is_absent_is_refused_with_the_alternative() {
         ("cluster-enabled yes", "'cluster-enabled yes' needs cluster mode", "'core-endpoints yes'"),
         ("slaveof 127.0.0.1 6379", "'replicaof 127.0.0.1 6379' needs replication", "write 'replicaof no one'"),
         ("tls-port 6380", "'tls-port 6380' needs TLS", "write 'tls-port 0'"),
-        ("notify-keyspace-events KEA", "needs keyspace notifications", "write 'notify-keyspace-events \"\"'"),
         ("syslog-enabled yes", "needs logging to syslog", "write 'syslog-enabled no'"),
         ("min-replicas-to-write 1", "needs replication", "write 'min-replicas-to-write 0'"),
         ("aclfile /a", "needs access control lists", "write 'requirepass'"),

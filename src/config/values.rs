@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::events::KeyspaceEvents;
 use super::fields::{OutputLimit, OutputLimits, Secret};
 use super::template;
 use crate::types::numbers::{parse_i64, parse_memory};
@@ -116,12 +117,10 @@ impl Kind {
             }
             Kind::TitleTemplate => Ok(Setting::Text(word.to_owned())),
             Kind::Secret => Ok(Setting::Secret(Secret::new(word))),
-            Kind::KeyspaceEvents if word.chars().all(|class| KEYSPACE_EVENT_CLASSES.contains(class)) => {
-                Ok(Setting::Text(word.to_owned()))
-            }
-            Kind::KeyspaceEvents => {
-                Err(format!("Invalid event class character. Use '{KEYSPACE_EVENT_CLASSES}'.").into())
-            }
+            Kind::KeyspaceEvents => match KeyspaceEvents::parse(word) {
+                Some(events) => Ok(Setting::Text(events.letters())),
+                None => Err(format!("Invalid event class character. Use '{KEYSPACE_EVENT_CLASSES}'.").into()),
+            },
             Kind::Line(_)
             | Kind::Choices(_)
             | Kind::Addresses
@@ -150,6 +149,9 @@ impl Kind {
     pub fn show(&self, setting: &Setting) -> String {
         match (self, setting) {
             (Kind::Octal { .. }, Setting::Number(number)) => format!("{number:o}"),
+            (Kind::KeyspaceEvents, Setting::Text(letters)) => {
+                KeyspaceEvents::parse(letters).unwrap_or_default().shown()
+            }
             (_, Setting::Flag(flag)) => yes_no(*flag).to_owned(),
             (_, Setting::Number(number)) => number.to_string(),
             (_, Setting::Choice(name)) => (*name).to_owned(),

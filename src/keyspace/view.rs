@@ -257,6 +257,13 @@ impl KeyView<'_> {
         }
     }
 
+    /// Notes that the key named last is new.
+    #[inline]
+    fn created(&mut self, hash: KeyHash, key: &[u8]) {
+        let db = self.db;
+        self.space().changes.note(db, hash, key, What::Event(EventClass::New, "new"));
+    }
+
     /// Where the key is, if it is there and has not expired.
     #[inline]
     fn look(&mut self, key: &[u8]) -> Option<Place> {
@@ -273,7 +280,10 @@ impl KeyView<'_> {
         let found = self.look(key);
         match found {
             Some(_) => self.space().stats.hits += 1,
-            None => self.space().stats.misses += 1,
+            None => {
+                self.space().stats.misses += 1;
+                self.event(key, EventClass::KeyMiss, "keymiss");
+            }
         }
         found
     }
@@ -367,6 +377,7 @@ impl KeyView<'_> {
             note_expired(&mut space.changes, &space.hasher, db, key);
             let clock = self.policy.new_clock(self.now_ms);
             self.table().entry_mut(place).set_clock(clock);
+            self.created(hash, key);
         }
         self.modified(hash, key);
     }
@@ -378,6 +389,7 @@ impl KeyView<'_> {
         };
         let entry = Entry::new(hash.tag(), key, value, expire_at_ms, self.policy.new_clock(self.now_ms));
         self.insert_entry(hash, entry);
+        self.created(hash, key);
         self.modified(hash, key);
     }
 
@@ -396,6 +408,7 @@ impl KeyView<'_> {
                 let hash = self.hash(key);
                 let clock = self.policy.new_clock(self.now_ms);
                 let entry = Entry::new(hash.tag(), key, NewStr::Copy(b""), None, clock);
+                self.created(hash, key);
                 self.insert_entry(hash, entry)
             }
         };
@@ -413,6 +426,15 @@ impl KeyView<'_> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(place) = self.look(key) else { return false };
         let hash = self.hash(key);
+        self.table().remove(place, hash);
+        self.modified(hash, key);
+        true
+    }
+
+    /// The same for a key that may have expired: nobody is told that it had, and it counts as having been there.
+    pub fn discard(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let Some(place) = self.table().find(hash, key) else { return false };
         self.table().remove(place, hash);
         self.modified(hash, key);
         true
@@ -452,8 +474,9 @@ impl KeyView<'_> {
         Some(Taken { value: entry.shared_value(), expire_at_ms: entry.expire_at_ms() })
     }
 
-    /// Puts a value, whatever was there before.
+    /// Puts a value, whatever was there before, as a new key.
     pub fn put(&mut self, key: &[u8], taken: Taken) {
+        self.discard(key);
         let expiry = taken.expire_at_ms.map_or(Expiry::None, Expiry::AtMs);
         match taken.value {
             Value::Int(number) => self.set_string(key, NewStr::Int(number), expiry),

@@ -253,6 +253,11 @@ impl Registry {
 
     // Names
 
+    /// Whether nobody on any core is subscribed to a channel or pattern.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.patterns.is_empty()
+    }
+
     /// Calls `f` with the topics that a message reaches: that of its channel, then those of the patterns that match it.
     #[inline]
     pub fn reached(&self, kind: Kind, channel: &[u8], mut f: impl FnMut(Option<&Bytes>, &Topic)) {

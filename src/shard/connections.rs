@@ -306,6 +306,9 @@ impl Shard {
 
     /// Those whose turn it is in this tick.
     pub fn resume_waiting(&mut self, io: &mut ShardIo) {
+        if !self.pubsub.held_back.is_empty() {
+            self.run_held_back(io);
+        }
         for socket in std::mem::take(&mut self.resume) {
             if let Some(connection) = self.connection(socket) {
                 connection.client.stall.remove(Stall::TURN);
@@ -315,11 +318,14 @@ impl Shard {
     }
 
     fn go_on_after_full_outbox(&mut self, io: &mut ShardIo) {
-        if self.waiting_outbox.is_empty() {
+        if self.waiting_outbox.is_empty() && self.pubsub.held_back.is_empty() {
             return;
         }
         if (0..self.shared.shards).any(|shard| io.outbox_len(shard) > OUTBOX_BATCHES / 2) {
             return;
+        }
+        if !self.pubsub.held_back.is_empty() {
+            io.tick_again();
         }
         for socket in std::mem::take(&mut self.waiting_outbox) {
             self.with_connection(socket, |shard, connection| shard.release(&mut connection.client, Stall::OUTBOX));

@@ -100,6 +100,7 @@ impl Shard {
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, Some((self.id, client.socket)));
             self.tell_late(client);
+            self.hold_back(io, client);
         }
         if call.tracks {
             self.remember_reads(io, call.id, args, Tracker { core: self.id, socket: client.socket });

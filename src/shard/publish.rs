@@ -7,16 +7,20 @@
 //! - a message is encoded once a protocol; a large one is shared by all who get it
 //! - what the client at work publishes to itself comes behind the reply to its command, and nothing comes within a reply
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use slab::Slab;
 
+use super::batch::Batch;
 use super::client::{Client, Connection, Stall};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, KEEP_BUFFER_BYTES, SPARE_BUFFERS};
 use super::{Message, Shard, ShardIo};
 use crate::commands::lookup::CommandId;
+use crate::keyspace::EventClass;
 use crate::pubsub::{Kind, Registry};
 use crate::resp::{ATTACH_MIN_BYTES, Args, Out, Proto, Span, Writer};
-use crate::runtime::{SocketId, clock};
+use crate::runtime::{ExecutorId, SocketId, clock};
 
 /// A message on its way.
 #[derive(Clone, Copy)]
@@ -130,6 +134,9 @@ pub struct PubSub {
     encoded: [Out; 2],
     /// What clients were told while their own commands were at work, in each protocol. Empty but for that time.
     late: Vec<(SocketId, [Out; 2])>,
+    /// Commands of other cores, while their keyspace events could not leave for a core that does not keep up. Bounded by what the clients
+    /// that wait for the answers may have under way.
+    pub(super) held_back: VecDeque<(ExecutorId, Box<Batch>)>,
 }
 
 fn index(proto: Proto) -> usize {
@@ -166,6 +173,7 @@ impl PubSub {
             reach: vec![0; cores],
             encoded: Default::default(),
             late: Vec::new(),
+            held_back: VecDeque::new(),
         }
     }
 
@@ -329,6 +337,22 @@ impl Shard {
         receivers + others.map(|(_, count)| i64::from(*count)).sum::<i64>()
     }
 
+    /// Publishes a keyspace event, if `notify-keyspace-events` wants it.
+    pub(super) fn publish_event(&mut self, io: &mut ShardIo, db: u16, class: EventClass, name: &str, key: &[u8]) {
+        let wanted = self.config.notify_keyspace_events;
+        if !wanted.has(class) || self.pubsub.registry.is_empty() {
+            return;
+        }
+        let channel =
+            |form: &str, rest: &[u8]| [form.as_bytes(), b"@", db.to_string().as_bytes(), b"__:", rest].concat();
+        if wanted.by_key() {
+            self.publish_now(io, Kind::Channel, &channel("__keyspace", key), name.as_bytes());
+        }
+        if wanted.by_event() {
+            self.publish_now(io, Kind::Channel, &channel("__keyevent", name.as_bytes()), key);
+        }
+    }
+
     /// Gives the client at work, behind the reply to its command, what it was told during it. While a block of it runs, that is kept.
     #[inline]
     pub(super) fn tell_late(&mut self, client: &mut Client) {
@@ -432,14 +456,33 @@ impl Shard {
     }
 
     /// A client whose command went to other cores waits when the way there is full, or too many of its replies are out.
-    fn hold_back(&mut self, io: &mut ShardIo, client: &mut Client) {
-        let full = |core: &usize| io.outbox_len(*core) > super::limits::OUTBOX_BATCHES;
-        if !client.stall.has(Stall::OUTBOX) && (0..self.shared.shards).any(|core| full(&core)) {
+    pub(super) fn hold_back(&mut self, io: &mut ShardIo, client: &mut Client) {
+        if !client.stall.has(Stall::OUTBOX) && self.is_outbox_full(io) {
             client.stall.add(Stall::OUTBOX);
             self.waiting_outbox.push(client.socket);
         }
         if client.replies.len() >= super::limits::REPLIES_WAITING {
             client.stall.add(Stall::REPLIES);
+        }
+    }
+
+    fn is_outbox_full(&self, io: &ShardIo) -> bool {
+        (0..self.shared.shards).any(|core| io.outbox_len(core) > super::limits::OUTBOX_BATCHES)
+    }
+
+    /// Whether another core's commands have to wait, since their keyspace events could not leave, or others wait already.
+    #[inline]
+    pub(super) fn must_hold_back(&self, io: &ShardIo) -> bool {
+        let publishes = self.config.notify_keyspace_events.any();
+        !self.pubsub.held_back.is_empty() || (publishes && self.is_outbox_full(io))
+    }
+
+    /// Runs what was held back, as far as the way to all other cores is free.
+    pub(super) fn run_held_back(&mut self, io: &mut ShardIo) {
+        while !self.is_outbox_full(io)
+            && let Some((from, batch)) = self.pubsub.held_back.pop_front()
+        {
+            self.run_requests(io, from, batch);
         }
     }
 }

@@ -157,7 +157,15 @@ impl Shard {
         self.run_unlocked(io);
     }
 
-    pub(super) fn on_requests(&mut self, io: &mut ShardIo, from: usize, mut batch: Box<Batch>) {
+    pub(super) fn on_requests(&mut self, io: &mut ShardIo, from: usize, batch: Box<Batch>) {
+        if batch.block.is_none() && self.must_hold_back(io) {
+            self.pubsub.held_back.push_back((from, batch));
+        } else {
+            self.run_requests(io, from, batch);
+        }
+    }
+
+    pub(super) fn run_requests(&mut self, io: &mut ShardIo, from: usize, mut batch: Box<Batch>) {
         self.stats.counters.remote_commands_executed += batch.requests.len() as u64;
         if batch.block.is_none() {
             self.run_or_defer(io, from, &mut batch);

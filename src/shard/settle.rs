@@ -13,7 +13,10 @@ pub type Author = (ExecutorId, SocketId);
 impl Shard {
     /// Whether changes to keys are of interest to anybody.
     pub(super) fn watches_keys(&self) -> bool {
-        !self.watches.is_empty() || self.caching.watches_keys() || !self.waiters.is_empty()
+        !self.watches.is_empty()
+            || self.caching.watches_keys()
+            || !self.waiters.is_empty()
+            || self.config.notify_keyspace_events.any()
     }
 
     /// Works off the notes of what was done to this core's keys. `author` is who asked for it; expiry and eviction have none.
@@ -24,7 +27,7 @@ impl Shard {
     }
 
     /// The same for notes that another core has taken of this core's keys.
-    pub(super) fn settle(&mut self, _io: &mut ShardIo, changes: &Changes, author: Option<Author>) {
+    pub(super) fn settle(&mut self, io: &mut ShardIo, changes: &Changes, author: Option<Author>) {
         let mut notes = changes.iter().peekable();
         while let Some((change, key)) = notes.next() {
             match change.what {
@@ -40,7 +43,7 @@ impl Shard {
                         self.key_changed(usize::from(change.db), change.hash);
                     }
                 }
-                What::Event(_class, _name) => {}
+                What::Event(class, name) => self.publish_event(io, change.db, class, name, key),
             }
         }
     }

@@ -53,8 +53,10 @@ pub fn bitop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let len = result.len();
     if len > 0 {
         store(ctx, destination, result)?;
+        ctx.string_event(destination, "set");
         ctx.changed(1);
-    } else if ctx.keys.remove(destination) {
+    } else if ctx.keys.discard(destination) {
+        ctx.event(destination, "del");
         ctx.changed(1);
     }
     ctx.out.int(len as i64);
@@ -66,7 +68,7 @@ fn store(ctx: &mut Ctx<'_>, key: &[u8], result: Vec<u8>) -> Outcome {
     if result.len() > EMBEDDED_BYTES {
         ctx.keys.set_string(key, NewStr::Take(Bytes::from(result)), Expiry::None);
     } else {
-        ctx.keys.remove(key);
+        ctx.keys.set_string(key, NewStr::Copy(b""), Expiry::None);
         ctx.keys.string_bytes_mut(key, result.len())?.copy_from_slice(&result);
     }
     Ok(())

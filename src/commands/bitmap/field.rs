@@ -220,6 +220,9 @@ fn write(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], last_bit: u64)
         }
         replies.push(reply);
     }
+    if changes > 0 {
+        ctx.string_event(key, "setbit");
+    }
     ctx.changed(changes);
     ctx.out.array(replies.len());
     for reply in replies {

@@ -79,10 +79,16 @@ fn set_expiry(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str)
     let applies = ctx.keys.expire_at_ms(key).is_some_and(|old_ms| conditions.hold(old_ms, at_ms));
     if applies {
         match u64::try_from(at_ms) {
-            Ok(at_ms) if at_ms > now_ms => ctx.keys.set_expire_at_ms(key, Some(at_ms)),
+            Ok(at_ms) if at_ms > now_ms => {
+                ctx.keys.set_expire_at_ms(key, Some(at_ms));
+                ctx.event(key, "expire");
+            }
             // The time is past: the key goes now.
-            Ok(_) | Err(_) => ctx.keys.remove(key),
-        };
+            Ok(_) | Err(_) => {
+                ctx.keys.remove(key);
+                ctx.event(key, "del");
+            }
+        }
         ctx.changed(1);
     }
     ctx.out.int(applies as i64);
@@ -95,6 +101,7 @@ pub fn persist(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let expires = ctx.keys.expire_at_ms(key).flatten().is_some();
     if expires {
         ctx.keys.set_expire_at_ms(key, None);
+        ctx.event(key, "persist");
         ctx.changed(1);
     }
     ctx.out.int(expires as i64);

@@ -12,7 +12,7 @@ pub use transfer::{copy, dump, restore};
 
 use super::options::{database, int};
 use super::{Ctx, Error, Outcome, introspect, table};
-use crate::keyspace::Meta;
+use crate::keyspace::{EventClass, Meta};
 use crate::resp::Args;
 
 /// Of MOVE and COPY onto the very same key.
@@ -20,8 +20,14 @@ const SAME_OBJECT: Error = Error::text("ERR source and destination objects are t
 
 /// DEL key [key ...]
 pub fn del(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
-    let removed = args.iter_from(1).filter(|key| ctx.keys.remove(key)).count();
-    ctx.changed(removed as u64);
+    let mut removed = 0;
+    for key in args.iter_from(1) {
+        if ctx.keys.remove(key) {
+            ctx.event(key, "del");
+            removed += 1;
+        }
+    }
+    ctx.changed(removed);
     ctx.out.int(removed as i64);
     Ok(())
 }
@@ -58,6 +64,8 @@ pub fn type_(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 pub fn rename(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let (from, to) = (args.get(1), args.get(2));
     require(ctx, from)?;
+    // What has expired there goes first.
+    ctx.keys.kind(to);
     move_value(ctx, from, to);
     ctx.out.ok();
     Ok(())
@@ -86,6 +94,8 @@ fn move_value(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8]) {
     }
     if let Some(taken) = ctx.keys.take(from) {
         ctx.keys.put(to, taken);
+        ctx.event(from, "rename_from");
+        ctx.event(to, "rename_to");
         ctx.changed(1);
     }
 }
@@ -102,6 +112,8 @@ pub fn move_(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     ctx.out.int(taken.is_some() as i64);
     if let Some(taken) = taken {
         ctx.keys.in_db(target).put(key, taken);
+        ctx.event(key, "move_from");
+        ctx.keys.in_db(target).event(key, EventClass::Generic, "move_to");
         ctx.changed(1);
     }
     Ok(())

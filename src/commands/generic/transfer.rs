@@ -3,7 +3,7 @@
 use super::SAME_OBJECT;
 use crate::commands::options::{database, int};
 use crate::commands::{Ctx, Error, Outcome};
-use crate::keyspace::Taken;
+use crate::keyspace::{EventClass, Taken};
 use crate::rdb::{self, Compression};
 use crate::resp::Args;
 
@@ -25,11 +25,13 @@ pub fn copy(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     if target == ctx.keys.db() && from == to {
         return Err(SAME_OBJECT);
     }
-    let copies = ctx.keys.touch(from) && (existing == Existing::Replace || ctx.keys.in_db(target).kind(to).is_none());
+    let copies = ctx.keys.touch(from) && (ctx.keys.in_db(target).kind(to).is_none() || existing == Existing::Replace);
     let copied = if copies { ctx.keys.copy(from) } else { None };
     ctx.out.int(copied.is_some() as i64);
     if let Some(copied) = copied {
-        ctx.keys.in_db(target).put(to, copied);
+        let mut target = ctx.keys.in_db(target);
+        target.put(to, copied);
+        target.event(to, EventClass::Generic, "copy_to");
         ctx.changed(1);
     }
     Ok(())
@@ -138,7 +140,10 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let expire_at_ms = options.expire_at_ms(ttl_ms, ctx.keys.now_ms());
     if expire_at_ms.is_some_and(|at_ms| at_ms <= ctx.keys.now_ms()) {
         // Past already: all that is left to do is what replacing does to the old value.
-        let removed = ctx.keys.remove(key);
+        let removed = ctx.keys.discard(key);
+        if removed {
+            ctx.event(key, "del");
+        }
         ctx.changed(removed as u64);
     } else {
         ctx.keys.put(key, Taken { value, expire_at_ms });
@@ -147,6 +152,7 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             Access::IdleSeconds(seconds) => ctx.keys.set_idle_ms(key, seconds.saturating_mul(1000)),
             Access::Frequency(frequency) => ctx.keys.set_frequency(key, frequency),
         }
+        ctx.event(key, "restore");
         ctx.changed(1);
     }
     ctx.out.ok();

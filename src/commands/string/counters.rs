@@ -38,6 +38,7 @@ fn add(ctx: &mut Ctx<'_>, key: &[u8], increment: i64) -> Outcome {
     };
     let new = old.checked_add(increment).ok_or(Error::text("ERR increment or decrement would overflow"))?;
     ctx.keys.set_string(key, NewStr::Int(new), Expiry::Keep);
+    ctx.string_event(key, "incrby");
     ctx.changed(1);
     ctx.out.int(new);
     Ok(())
@@ -58,6 +59,7 @@ pub fn incrbyfloat(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let text = new.to_text();
     ctx.out.bulk(text.as_bytes());
     ctx.keys.set_string(key, NewStr::Text(text.into()), Expiry::Keep);
+    ctx.string_event(key, "incrbyfloat");
     ctx.changed(1);
     Ok(())
 }

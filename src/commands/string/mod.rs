@@ -86,6 +86,7 @@ pub fn getdel(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(1);
     if reply_with_string(ctx, key)? {
         ctx.keys.remove(key);
+        ctx.event(key, "del");
         ctx.changed(1);
     }
     Ok(())
@@ -96,6 +97,7 @@ pub fn getset(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(1);
     reply_with_string(ctx, key)?;
     ctx.keys.set_string(key, new_string(args, 2), Expiry::None);
+    ctx.string_event(key, "set");
     ctx.changed(1);
     Ok(())
 }
@@ -115,8 +117,10 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             write_string(&mut ctx.out, value);
             if at_ms <= now_ms {
                 ctx.keys.remove(key);
+                ctx.event(key, "del");
             } else {
                 ctx.keys.set_expire_at_ms(key, Some(at_ms));
+                ctx.event(key, "expire");
             }
             ctx.changed(1);
         }
@@ -124,6 +128,7 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             write_string(&mut ctx.out, value);
             if let Some(Some(_)) = ctx.keys.expire_at_ms(key) {
                 ctx.keys.set_expire_at_ms(key, None);
+                ctx.event(key, "persist");
                 ctx.changed(1);
             }
         }
@@ -153,6 +158,7 @@ pub fn delifeq(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let equal = ctx.keys.string_to_change(key)?.is_some_and(|value| equals(value, args.get(2)));
     if equal {
         ctx.keys.remove(key);
+        ctx.event(key, "del");
         ctx.changed(1);
     }
     ctx.out.int(equal as i64);
@@ -197,7 +203,9 @@ fn check_pairs(args: &Args<'_>, command: &str) -> Outcome {
 
 fn set_pairs(ctx: &mut Ctx<'_>, args: &Args<'_>) {
     for i in (1..args.len()).step_by(2) {
-        ctx.keys.set_string(args.get(i), new_string(args, i + 1), Expiry::None);
+        let key = args.get(i);
+        ctx.keys.set_string(key, new_string(args, i + 1), Expiry::None);
+        ctx.string_event(key, "set");
     }
     ctx.changed((args.len() as u64 - 1) / 2);
 }

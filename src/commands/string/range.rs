@@ -28,6 +28,7 @@ pub fn append(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             new_len
         }
     };
+    ctx.string_event(key, "append");
     ctx.changed(1);
     ctx.out.int(new_len as i64);
     Ok(())
@@ -48,6 +49,7 @@ pub fn setrange(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let bytes = ctx.keys.string_bytes_mut(key, end as usize)?;
     bytes[offset as usize..end as usize].copy_from_slice(part);
     let new_len = bytes.len();
+    ctx.string_event(key, "setrange");
     ctx.changed(1);
     ctx.out.int(new_len as i64);
     Ok(())

@@ -12,7 +12,9 @@ pub fn set(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     if args.len() > 3 {
         return set_with_options(ctx, args);
     }
-    ctx.keys.set_string(args.get(1), new_string(args, 2), Expiry::None);
+    let key = args.get(1);
+    ctx.keys.set_string(key, new_string(args, 2), Expiry::None);
+    ctx.string_event(key, "set");
     ctx.changed(1);
     ctx.out.ok();
     Ok(())
@@ -24,6 +26,7 @@ pub fn setnx(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let free = ctx.keys.kind(key).is_none();
     if free {
         ctx.keys.set_string(key, new_string(args, 2), Expiry::None);
+        ctx.string_event(key, "set");
         ctx.changed(1);
     }
     ctx.out.int(free as i64);
@@ -42,7 +45,10 @@ pub fn psetex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 
 fn set_until(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str) -> Outcome {
     let at_ms = TimeArg { form, amount: args.get(2) }.at_ms(ctx.keys.now_ms(), command)?;
-    ctx.keys.set_string(args.get(1), new_string(args, 3), Expiry::AtMs(at_ms));
+    let key = args.get(1);
+    ctx.keys.set_string(key, new_string(args, 3), Expiry::AtMs(at_ms));
+    ctx.string_event(key, "set");
+    ctx.event(key, "expire");
     ctx.changed(1);
     ctx.out.ok();
     Ok(())
@@ -139,6 +145,10 @@ fn set_with_options(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let sets = options.condition.holds(ctx, key)?;
     if sets {
         ctx.keys.set_string(key, new_string(args, 2), expiry);
+        ctx.string_event(key, "set");
+        if let Expiry::AtMs(_) = expiry {
+            ctx.event(key, "expire");
+        }
         ctx.changed(1);
     }
     match (options.reply, sets) {
