@@ -4,7 +4,7 @@
 //! processor that the server does not use, so a part of each ping is the clients' own; it is the same part for every server.
 
 use crate::conn::Conn;
-use crate::peers::{Cpus, Peer, Running, Setup, fill, used_memory};
+use crate::peers::{Cpus, Peer, Running, Setup, fill, pin_this_thread, used_memory};
 use crate::stats::{Table, percentile};
 use crate::svg::{Line, lines};
 use crate::{Error, Options, proc};
@@ -78,7 +78,7 @@ pub fn run(options: &Options, peers: &[Peer]) -> Result<(), Error> {
     if available_memory() < needed {
         return Err(format!("{keys} keys may need {} MiB, which are not available; see --keys", needed >> 20).into());
     }
-    pin_this_process(1)?;
+    pin_this_thread(1)?;
     println!("{keys} keys inserted while another client pings every {PING_EVERY:?}; server on CPU 0, clients on CPU 1");
     let mut table = Table::new(&[
         "server",
@@ -114,14 +114,4 @@ pub fn run(options: &Options, peers: &[Peer]) -> Result<(), Error> {
     }
     table.print(1);
     lines("growth.svg", "Worst ping while keys are inserted, ms", "over the time of the insertion; logarithmic", &plots)
-}
-
-fn pin_this_process(cpu: usize) -> Result<(), Error> {
-    // SAFETY: the set lives on the stack for the call; 0 names the calling thread, whose threads-to-be inherit it.
-    let done = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
-    };
-    if done == 0 { Ok(()) } else { Err(format!("pinning to CPU {cpu}: {}", std::io::Error::last_os_error()).into()) }
 }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::peers::{Cpus, pin, program};
+use crate::rounds::{self, Round};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -21,6 +22,8 @@ pub enum Mix {
     SetGet,
     /// MSET and MGET of ten keys, 1 to 10.
     Multi,
+    /// By our own generator.
+    Round(Round),
 }
 
 pub enum Amount {
@@ -71,10 +74,11 @@ impl Generator {
     }
 
     /// The keys that its load will ask for.
-    pub fn key(&self, number: u64) -> String {
-        match self {
-            Generator::Memtier(_) => format!("memtier-{}", number + 1),
-            Generator::RedisBenchmark(_) => format!("key:{number:012}"),
+    pub fn key(&self, mix: Mix, number: u64) -> String {
+        match (self, mix) {
+            (_, Mix::Round(round)) => round.key(number),
+            (Generator::Memtier(_), _) => format!("memtier-{}", number + 1),
+            (Generator::RedisBenchmark(_), _) => format!("key:{number:012}"),
         }
     }
 
@@ -83,6 +87,9 @@ impl Generator {
     }
 
     pub fn run(&self, job: &Job) -> Result<Load, Error> {
+        if let Mix::Round(round) = job.mix {
+            return rounds::run(round, job);
+        }
         let mut command = match self {
             Generator::Memtier(path) => memtier(path, job),
             Generator::RedisBenchmark(path) => redis_benchmark(path, job),
@@ -120,6 +127,7 @@ fn memtier(path: &PathBuf, job: &Job) -> Command {
             command.args(["--command", &set, "--command-ratio", "1", "--command-key-pattern", "R"]);
             command.args(["--command", &get, "--command-ratio", "10", "--command-key-pattern", "R"]);
         }
+        Mix::Round(_) => unreachable!("our own generator's"),
     }
     match job.amount {
         Amount::Requests(total) => command.args(["-n", &(total / clients).max(1).to_string()]),
@@ -162,6 +170,7 @@ fn redis_benchmark(path: &PathBuf, job: &Job) -> Command {
     match job.mix {
         Mix::SetGet => command.args(["-t", "get"]),
         Mix::Multi => command.arg("MGET").args(["key:__rand_int__"; KEYS_A_COMMAND]),
+        Mix::Round(_) => unreachable!("our own generator's"),
     };
     command
 }

@@ -7,12 +7,14 @@
 //! - processor time is the server's own, from /proc, all threads: it says more than throughput where the generator is the limit
 //!
 //! Peers: `redis-server`, `valkey-server`, `pogocache` on PATH or named by REDIS_SERVER, VALKEY_SERVER, POGOCACHE; Basalt is
-//! what cargo built, or BASALT_BIN. Load comes from `memtier_benchmark` (or MEMTIER), else `redis-benchmark`.
+//! what cargo built, or BASALT_BIN. Load comes from `memtier_benchmark` (or MEMTIER), else `redis-benchmark`; requests over
+//! keys with a common hash tag and MULTI blocks from a generator of its own (`rounds`).
 
 mod growth;
 mod load;
 mod memory;
 mod peers;
+mod rounds;
 mod scenarios;
 mod startup;
 mod stats;

@@ -102,6 +102,17 @@ pub fn pin(command: &mut Command, cpus: Cpus) {
     }
 }
 
+/// Limits the calling thread, and those that it starts from now on, to one processor.
+pub fn pin_this_thread(cpu: usize) -> Result<(), Error> {
+    // SAFETY: the set lives on the stack for the call; 0 names the calling thread.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if done == 0 { Ok(()) } else { Err(format!("pinning to CPU {cpu}: {}", std::io::Error::last_os_error()).into()) }
+}
+
 /// A server at work; ends with its value.
 pub struct Running {
     child: Child,

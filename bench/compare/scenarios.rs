@@ -2,6 +2,7 @@
 
 use crate::load::{Amount, Generator, Job, KEYS, Load, Mix, VALUE_BYTES};
 use crate::peers::{Cpus, Kind, Peer, Running, Setup, fill};
+use crate::rounds::{Kind as RoundKind, Round};
 use crate::stats::{Table, median, shown};
 use crate::svg::{Bar, Group, bars};
 use crate::{Error, Options, proc};
@@ -37,7 +38,12 @@ const PINNED: Scenario = Scenario {
 
 const TWO: Scenario = Scenario { shards: 2, server: Cpus::Any, generator: Cpus::Any, ..PINNED };
 
-const SCENARIOS: [Scenario; 8] = [
+/// One shard beside one thread of load, and two shards beside it.
+const fn round(name: &'static str, what: &'static str, kind: RoundKind, tagged: bool, on: Scenario) -> Scenario {
+    Scenario { name, what, mix: Mix::Round(Round { kind, tagged }), ..on }
+}
+
+const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "one-p1", what: "1 shard on CPU 0, load on CPU 1, pipeline 1", ..PINNED },
     Scenario { name: "one-p16", what: "the same, pipeline 16", pipeline: 16, factor: 6, ..PINNED },
     Scenario { name: "two-p1", what: "2 shards, nothing pinned, pipeline 1", ..TWO },
@@ -56,6 +62,19 @@ const SCENARIOS: [Scenario; 8] = [
         ..PINNED
     },
     Scenario { name: "multi-two", what: "MSET and MGET of 10 keys, 2 shards, pipeline 1", mix: Mix::Multi, ..TWO },
+    round("mset-two", "MSET of 10 random keys, 2 shards, pipeline 1", RoundKind::MSet, false, TWO),
+    round("mget-two", "MGET of 10 random keys, 2 shards, pipeline 1", RoundKind::MGet, false, TWO),
+    round("mset-tag", "MSET of 10 keys with one hash tag, 2 shards, pipeline 1", RoundKind::MSet, true, TWO),
+    round("mget-tag", "MGET of 10 keys with one hash tag, 2 shards, pipeline 1", RoundKind::MGet, true, TWO),
+    round(
+        "block-tag",
+        "MULTI, 10 commands, EXEC on one hash tag, 2 shards; a block is a request",
+        RoundKind::Block,
+        true,
+        TWO,
+    ),
+    round("block-two", "the same on 10 random keys", RoundKind::Block, false, TWO),
+    round("block-one", "the same with 1 shard pinned", RoundKind::Block, true, PINNED),
 ];
 
 pub fn list() {
@@ -92,9 +111,10 @@ impl Scenario {
         Setup { shards: self.shards, cpus: self.server, core_endpoints: self.endpoints }
     }
 
-    /// Only Basalt has core endpoints; every other scenario is for all.
+    /// Only Basalt has core endpoints, and Pogocache has no transactions.
     fn is_for(&self, peer: &Peer) -> bool {
-        !self.endpoints || peer.kind == Kind::Basalt
+        let only_redis_likes = matches!(self.mix, Mix::Round(_));
+        (!self.endpoints || peer.kind == Kind::Basalt) && !(only_redis_likes && peer.kind == Kind::Pogocache)
     }
 
     fn amount(&self, options: &Options) -> Amount {
@@ -120,7 +140,7 @@ impl Scenario {
 
 fn start_filled(scenario: &Scenario, peer: &Peer, generator: &Generator) -> Result<Running, Error> {
     let running = peer.start(&scenario.setup())?;
-    fill(&mut running.conn()?, KEYS, |i| generator.key(i), &[b'x'; VALUE_BYTES])?;
+    fill(&mut running.conn()?, KEYS, |i| generator.key(scenario.mix, i), &[b'x'; VALUE_BYTES])?;
     Ok(running)
 }
 

@@ -330,6 +330,14 @@ impl Conn {
         }
     }
 
+    /// Reads what is there, at least once, and drops it; how many bytes it was.
+    pub fn skip(&mut self) -> io::Result<usize> {
+        let got = self.fill(1)?;
+        self.buf.clear();
+        self.taken = 0;
+        if got == 0 { Err(io::Error::new(ErrorKind::UnexpectedEof, "closed by the server")) } else { Ok(got) }
+    }
+
     /// Everything up to the end of the stream; a reset counts as the end.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         loop {
