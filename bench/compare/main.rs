@@ -14,6 +14,7 @@ mod growth;
 mod load;
 mod memory;
 mod peers;
+mod pubsub;
 mod rounds;
 mod scenarios;
 mod startup;
@@ -56,6 +57,7 @@ fn command() -> Command {
         .arg(flag("syscalls", "Also count system calls a request, in runs of their own (perf, else strace)"))
         .arg(flag("memory", "Instead: bytes a key over key and value, for a million keys"))
         .arg(flag("growth", "Instead: pings while twenty million keys are inserted"))
+        .arg(flag("pubsub", "Instead: messages to subscribers"))
         .arg(flag("startup", "Instead: time to the first PONG, processor use when idle"))
         .arg(number("keys", "Number of keys for --memory and --growth"))
         // cargo bench passes this to every benchmark.
@@ -104,6 +106,9 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
     }
     if matches.get_flag("growth") {
         return growth::run(&options, &peers);
+    }
+    if matches.get_flag("pubsub") {
+        return pubsub::run(&options, &peers);
     }
     if matches.get_flag("startup") {
         return startup::run(&options, &peers);
