@@ -283,6 +283,7 @@ impl Shard {
         }
         self.tell_changes(io);
         self.go_on_after_full_outbox(io);
+        self.send_pushed(io);
         let mut to_send = std::mem::take(&mut self.to_send);
         for socket in to_send.drain(..) {
             let fate = self.with_connection(socket, |shard, connection| {

@@ -42,3 +42,8 @@ pub const EVICTIONS_A_COMMAND: usize = 128;
 pub const FORGOTTEN_AT_ONCE: usize = 100;
 /// The same in one round of housekeeping, of which there are ten a second.
 pub const FORGOTTEN_IN_BACKGROUND: usize = 10_000;
+
+/// From so many subscribers on, messages wait until a tick has brought no more of them, so that each subscriber is sent several at once.
+pub const GATHER_SUBSCRIBERS: usize = 8;
+/// Ticks that messages wait at most.
+pub const GATHER_TICKS: u32 = 4;

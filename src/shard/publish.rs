@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::client::{Client, Connection, Stall};
-use super::limits::{BATCH_BYTES, BATCH_COMMANDS, KEEP_BUFFER_BYTES, SPARE_BUFFERS};
+use super::limits::{BATCH_BYTES, BATCH_COMMANDS, GATHER_SUBSCRIBERS, GATHER_TICKS, KEEP_BUFFER_BYTES, SPARE_BUFFERS};
 use super::{Message, Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::keyspace::EventClass;
@@ -128,6 +128,12 @@ pub struct PubSub {
     #[allow(clippy::vec_box)] // they travel boxed
     spare: Vec<Box<Publications>>,
     waiting: Slab<Waiting>,
+    /// Subscribers that have been given something to be sent.
+    pushed: Vec<SocketId>,
+    /// There were some in this tick.
+    pushes: bool,
+    /// For how many ticks what was pushed has been kept to be sent with more.
+    gathered: u32,
     /// How many subscribers the message at work has on each core.
     reach: Vec<u32>,
     /// The message at work as each protocol has it; kept for its memory.
@@ -170,6 +176,9 @@ impl PubSub {
             outgoing: (0..cores).map(|_| None).collect(),
             spare: Vec::new(),
             waiting: Slab::new(),
+            pushed: Vec::new(),
+            pushes: false,
+            gathered: 0,
             reach: vec![0; cores],
             encoded: Default::default(),
             late: Vec::new(),
@@ -202,8 +211,8 @@ fn late(late: &mut Vec<(SocketId, [Out; 2])>, client: SocketId) -> &mut [Out; 2]
 impl Shard {
     /// Writes a message into the outputs of its subscribers on this core; how many they are. Leaves in `reach` how many every core has.
     fn publish_here(&mut self, kind: Kind, channel: &[u8], payload: Payload<'_>) -> u32 {
-        let Shard { pubsub, connections, to_send, spare_outs, config, .. } = self;
-        let PubSub { registry, reach, encoded, late: kept, .. } = pubsub;
+        let Shard { pubsub, connections, spare_outs, config, .. } = self;
+        let PubSub { registry, reach, encoded, late: kept, pushed, pushes, .. } = pubsub;
         let limit = config.client_output_buffer_limit.pubsub.hard_bytes;
         let mut receivers = 0;
         reach.fill(0);
@@ -225,8 +234,9 @@ impl Shard {
                             client.out = spare;
                         }
                         if client.push(message, limit) {
-                            to_send.push(socket);
+                            pushed.push(socket);
                         }
+                        *pushes = true;
                     }
                     // Of all subscribers, only the client at work is not among the connections.
                     None => {
@@ -394,6 +404,19 @@ impl Shard {
         if client.push(message, self.config.client_output_buffer_limit.pubsub.hard_bytes) {
             self.to_send.push(client.socket);
         }
+    }
+
+    /// Whom to send what was pushed. To send to many subscribers costs far more than to look for what else is there for them: so they
+    /// get their messages when a tick has brought no more, or after some.
+    pub(super) fn send_pushed(&mut self, io: &mut ShardIo) {
+        let PubSub { pushed, pushes, gathered, .. } = &mut self.pubsub;
+        let more = std::mem::take(pushes);
+        if more && pushed.len() >= GATHER_SUBSCRIBERS && *gathered < GATHER_TICKS {
+            *gathered += 1;
+            return io.tick_again();
+        }
+        *gathered = 0;
+        self.to_send.append(pushed);
     }
 
     // Between cores
