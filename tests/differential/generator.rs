@@ -2,6 +2,7 @@
 
 use crate::common::Rng;
 use crate::common::conn::Reply;
+use std::collections::VecDeque;
 
 pub type Args = Vec<Vec<u8>>;
 
@@ -12,7 +13,10 @@ const TAGGED_ONE_IN: usize = 3;
 
 pub struct Gen {
     pub rng: Rng,
-    shards: usize,
+    /// Steps that follow from one already made: the rest of a sequence.
+    pub next: VecDeque<Step>,
+    /// A key that every other command is to be about.
+    pub focus: Option<Vec<u8>>,
     /// DUMP payloads of values of many kinds, made by the redis-server of this run.
     pub payloads: Vec<Vec<u8>>,
     /// Unix time in milliseconds when the run began.
@@ -20,11 +24,16 @@ pub struct Gen {
 }
 
 impl Gen {
-    pub fn new(rng: Rng, shards: usize, payloads: Vec<Vec<u8>>, now_ms: i64) -> Gen {
-        Gen { rng, shards, payloads, now_ms }
+    pub fn new(rng: Rng, payloads: Vec<Vec<u8>>, now_ms: i64) -> Gen {
+        Gen { rng, next: VecDeque::new(), focus: None, payloads, now_ms }
     }
 
     pub fn key(&mut self) -> Vec<u8> {
+        if let Some(key) = &self.focus
+            && self.rng.chance(2)
+        {
+            return key.clone();
+        }
         if self.rng.chance(TAGGED_ONE_IN) { self.tagged_key() } else { self.free_key() }
     }
 
@@ -42,16 +51,8 @@ impl Gen {
         }
     }
 
-    /// Keys that one command may name together: with several shards, keys of one hash tag.
-    pub fn keys_together(&mut self, count: usize) -> Args {
-        if self.shards == 1 {
-            return self.keys_anywhere(count);
-        }
-        (0..count).map(|_| self.tagged_key()).collect()
-    }
-
-    /// Keys for the commands that take theirs over several cores.
-    pub fn keys_anywhere(&mut self, count: usize) -> Args {
+    /// Keys for one command: of one hash tag, of none, on one core or on several.
+    pub fn keys(&mut self, count: usize) -> Args {
         (0..count).map(|_| self.key()).collect()
     }
 
@@ -261,7 +262,6 @@ impl Gen {
             0 if args.len() > 1 => {
                 args.pop();
             }
-            // The extra word must be no key: it could turn a command of one tag into one of several cores.
             1 => args.push(b"EXTRA".to_vec()),
             _ => args[0].make_ascii_lowercase(),
         }
@@ -306,6 +306,12 @@ pub enum Step {
     Command(Args, Compare),
     /// A whole iteration of SCAN with these options after the cursor: the sets of keys must be the same.
     Scan(Args),
+    /// One command and one reply on another connection, when all replies are there that are due on the script's own.
+    Aside(Args, Compare),
+    /// One command, and all that comes back before the answer to a PING behind it: pub/sub has commands of several replies.
+    Talk(Args),
+    /// A PUBLISH on another connection, its reply, and as many messages on the script's own, in whatever order.
+    Publish(Args),
     /// Bytes on a connection of their own, all that comes back until the server closes compared.
     Raw(Vec<u8>),
 }
@@ -339,11 +345,20 @@ pub struct Family {
 
 impl Family {
     pub fn step(&self, make: &mut Gen) -> Step {
+        if let Some(step) = make.next.pop_front() {
+            return step;
+        }
         if let Some((one_in, special)) = self.special
             && make.rng.chance(one_in)
         {
             return special(make);
         }
+        let (args, compare) = self.command(make);
+        Step::Command(args, compare)
+    }
+
+    /// A command by one of the rules.
+    pub fn command(&self, make: &mut Gen) -> (Args, Compare) {
         let total: usize = self.rules.iter().map(|r| r.weight).sum();
         let mut at = make.rng.below(total);
         let rule = self.rules.iter().find(|rule| {
@@ -354,6 +369,6 @@ impl Family {
         let rule = rule.expect("a number below the sum of all weights falls on a rule");
         let mut args = (rule.make)(make);
         make.maybe_spoil(&mut args);
-        Step::Command(args, rule.compare)
+        (args, rule.compare)
     }
 }

@@ -9,8 +9,9 @@
 //! - the first failure is shrunk to a short script by replaying parts of it on emptied servers, and printed with the seed
 //! - expiry times are far away or already past, so that no reply depends on how fast a server is
 //!
-//! Each family runs with one shard, where any keys may meet in one command, and with two, where commands of several keys stay
-//! within one hash tag, except those that Basalt serves over several cores (`Gen::keys_anywhere`).
+//! - a family may make sequences of steps, and let a second connection do something in between
+//!
+//! Each family runs with one shard and with two, over the same keys: nothing may tell how many there are.
 //!
 //! `BASALT_DIFF_COMMANDS` (20000) is the number of commands a family; `BASALT_TEST_SEED` repeats a run.
 //!
@@ -46,4 +47,6 @@ family_tests! {
     generic: crate::families::generic::FAMILY;
     connection: crate::families::connection::FAMILY;
     server: crate::families::server::FAMILY;
+    transaction: crate::families::transaction::FAMILY;
+    pubsub: crate::families::pubsub::FAMILY;
 }

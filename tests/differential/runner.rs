@@ -29,21 +29,52 @@ struct Side {
     name: &'static str,
     server: Server,
     conn: Conn,
+    /// The other connection, of `Step::Aside` and `Step::Publish`.
+    aside: Conn,
 }
 
 impl Side {
     fn new(name: &'static str, server: Server) -> Side {
-        let conn = server.conn();
-        Side { name, server, conn }
+        let (conn, aside) = (server.conn(), server.conn());
+        Side { name, server, conn, aside }
     }
 
     /// Back to an empty server and a fresh connection.
     fn start_over(&mut self) {
-        self.conn = self.server.conn();
+        (self.conn, self.aside) = (self.server.conn(), self.server.conn());
         self.conn.ok("FLUSHALL");
         self.conn.ok("CONFIG RESETSTAT");
         self.conn.ok("CONFIG SET maxmemory 0 slowlog-max-len 128 slowlog-log-slower-than -1 timeout 0 hz 10 maxmemory-policy noeviction");
         self.conn.ok(&format!("CONFIG SET proto-max-bulk-len {LONGEST_STRING}"));
+    }
+
+    /// One command on the other connection.
+    fn ask_aside(&mut self, args: &Args) -> Result<Reply, String> {
+        self.aside.send(args).and_then(|()| self.aside.read()).map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// One command, and all that comes back before the answer to a PING behind it.
+    fn talk(&mut self, args: &Args) -> Result<Vec<Reply>, String> {
+        const MARK: &[u8] = b"that was all";
+        let mut bytes = encode(args);
+        bytes.extend(encode(&[b"PING", MARK]));
+        self.conn.send_raw(&bytes).map_err(|e| format!("sending to {}: {e}", self.name))?;
+        let mut heard = Vec::new();
+        loop {
+            let reply = self.reply()?;
+            let marks = |reply: &Reply| *reply == Reply::Bulk(MARK.to_vec());
+            // As a reply of its own, or behind `pong` where only messages go.
+            if marks(&reply) || matches!(&reply, Reply::Array(items) if items.len() == 2 && marks(&items[1])) {
+                return Ok(heard);
+            }
+            heard.push(reply);
+        }
+    }
+
+    /// So many messages, in an order that does not depend on how a server keeps its patterns.
+    fn messages(&mut self, count: i64) -> Result<Reply, String> {
+        let heard = (0..count).map(|_| self.reply()).collect::<Result<Vec<_>, _>>()?;
+        Ok(sorted(&Reply::Array(heard)))
     }
 
     /// A reply, or what became of the connection instead.
@@ -80,7 +111,7 @@ pub fn run(family: &Family, shards: usize) {
     pair.start_over();
     let payloads = payloads(&mut pair.redis.conn);
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64;
-    let mut make = Gen::new(Rng::new(seed), shards, payloads, now_ms);
+    let mut make = Gen::new(Rng::new(seed), payloads, now_ms);
     let script: Vec<Step> = (0..commands).map(|_| family.step(&mut make)).collect();
     let all: Vec<&Step> = script.iter().collect();
 
@@ -136,7 +167,7 @@ fn pipeline_len(steps: &[&Step]) -> usize {
             bytes += args.iter().map(|arg| arg.len() + 16).sum::<usize>();
             first || bytes < PIPELINE_BYTES
         }
-        Step::Scan(_) | Step::Raw(_) => false,
+        _ => false,
     };
     steps.iter().take(PIPELINE).take_while(fits).count()
 }
@@ -156,7 +187,7 @@ impl Pair {
                 self.commands(family, &script[at..at + run], at)?;
                 at += run;
             } else {
-                self.special(script[at]).map_err(|what| Mismatch { step: at, what })?;
+                self.special(family, script[at]).map_err(|what| Mismatch { step: at, what })?;
                 at += 1;
             }
             if at - checked >= CHECKPOINT || at == script.len() {
@@ -173,7 +204,7 @@ impl Pair {
             .iter()
             .filter_map(|step| match step {
                 Step::Command(args, compare) => Some((args, *compare)),
-                Step::Scan(_) | Step::Raw(_) => None,
+                _ => None,
             })
             .collect();
         let bytes: Vec<u8> = commands.iter().flat_map(|(args, _)| encode(args)).collect();
@@ -183,27 +214,34 @@ impl Pair {
         }
         for (i, (args, compare)) in commands.into_iter().enumerate() {
             let (redis, basalt) = (self.redis.reply(), self.basalt.reply());
-            let shown = |reply: &Result<Reply, String>| match reply {
-                Ok(reply) => format!("{reply:?}").chars().take(SHOWN_CHARS).collect(),
-                Err(e) => e.clone(),
-            };
-            let same = match (&redis, &basalt) {
-                (Ok(redis), Ok(basalt)) => {
-                    agree(compare, redis, basalt) || self.forgive(family.known, args, redis, basalt)
-                }
-                (Err(_), Err(_)) | (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-            };
-            if !same {
-                let what = format!(
-                    "replies differ\n  command {}\n  redis   {}\n  basalt  {}",
-                    show_args(args),
-                    shown(&redis),
-                    shown(&basalt)
-                );
-                return Err(Mismatch { step: first + i, what });
-            }
+            self.compare(family, args, compare, &redis, &basalt).map_err(|what| Mismatch { step: first + i, what })?;
         }
         Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        family: &Family,
+        args: &Args,
+        compare: Compare,
+        redis: &Result<Reply, String>,
+        basalt: &Result<Reply, String>,
+    ) -> Result<(), String> {
+        if let (Ok(redis), Ok(basalt)) = (redis, basalt)
+            && (agree(compare, redis, basalt) || self.forgive(family.known, args, redis, basalt))
+        {
+            return Ok(());
+        }
+        let shown = |reply: &Result<Reply, String>| match reply {
+            Ok(reply) => format!("{reply:?}").chars().take(SHOWN_CHARS).collect(),
+            Err(e) => e.clone(),
+        };
+        Err(format!(
+            "replies differ\n  command {}\n  redis   {}\n  basalt  {}",
+            show_args(args),
+            shown(redis),
+            shown(basalt)
+        ))
     }
 
     fn forgive(&mut self, known: &[Known], args: &[Vec<u8>], redis: &Reply, basalt: &Reply) -> bool {
@@ -212,9 +250,24 @@ impl Pair {
         true
     }
 
-    fn special(&mut self, step: &Step) -> Result<(), String> {
+    fn special(&mut self, family: &Family, step: &Step) -> Result<(), String> {
         match step {
             Step::Command(..) => unreachable!("commands go in pipelines"),
+            Step::Aside(args, compare) => {
+                let (redis, basalt) = (self.redis.ask_aside(args), self.basalt.ask_aside(args));
+                self.compare(family, args, *compare, &redis, &basalt)
+            }
+            Step::Talk(args) => {
+                let (redis, basalt) = (self.redis.talk(args), self.basalt.talk(args));
+                self.compare(family, args, Compare::Exact, &redis.map(Reply::Array), &basalt.map(Reply::Array))
+            }
+            Step::Publish(args) => {
+                let (redis, basalt) = (self.redis.ask_aside(args), self.basalt.ask_aside(args));
+                self.compare(family, args, Compare::Exact, &redis, &basalt)?;
+                let Ok(Reply::Int(count)) = redis else { return Ok(()) };
+                let (redis, basalt) = (self.redis.messages(count), self.basalt.messages(count));
+                self.compare(family, args, Compare::Exact, &redis, &basalt)
+            }
             Step::Raw(bytes) => {
                 let (redis, basalt) =
                     (exchange(self.redis.server.port, bytes), exchange(self.basalt.server.port, bytes));
@@ -452,6 +505,9 @@ fn show_args(args: &[Vec<u8>]) -> String {
 fn show(step: &Step) -> String {
     match step {
         Step::Command(args, _) => format!("  {}", show_args(args)),
+        Step::Aside(args, _) => format!("  on another connection: {}", show_args(args)),
+        Step::Talk(args) => format!("  {}, and all that comes back", show_args(args)),
+        Step::Publish(args) => format!("  on another connection: {}, and the messages", show_args(args)),
         Step::Scan(options) => format!("  a whole SCAN {}", show_args(options)),
         Step::Raw(bytes) => format!("  raw bytes \"{}\"", escape(bytes)),
     }

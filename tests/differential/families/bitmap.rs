@@ -100,7 +100,7 @@ fn bitop(g: &mut Gen) -> Args {
     let verb = g.rng.pick(&["AND", "OR", "XOR", "NOT", "NAND"]);
     let sources = if verb == "NOT" && !g.rng.chance(5) { 1 } else { g.count(4) };
     let verb = g.spelled(verb);
-    with(with(words("BITOP"), [verb]), g.keys_together(sources + 1))
+    with(with(words("BITOP"), [verb]), g.keys(sources + 1))
 }
 
 const RULES: &[Rule] = &[

@@ -305,7 +305,7 @@ const RULES: &[Rule] = &[
     }),
     rule(2, |g| {
         let count = g.count(3);
-        let keys = g.keys_anywhere(count);
+        let keys = g.keys(count);
         with(words("MGET"), keys)
     }),
     ruled(1, Compare::Within(2), |g| {

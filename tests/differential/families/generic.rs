@@ -13,12 +13,12 @@ fn on_key(g: &mut Gen, command: &str) -> Args {
 
 fn on_keys(g: &mut Gen, command: &str) -> Args {
     let count = g.count(4);
-    let keys = g.keys_anywhere(count);
+    let keys = g.keys(count);
     with(words(command), keys)
 }
 
 fn on_two(g: &mut Gen, command: &str) -> Args {
-    let keys = g.keys_together(2);
+    let keys = g.keys(2);
     with(words(command), keys)
 }
 

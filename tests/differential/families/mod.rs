@@ -3,8 +3,10 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod pubsub;
 pub mod server;
 pub mod string;
+pub mod transaction;
 
 use crate::generator::{Args, Gen, with, words};
 

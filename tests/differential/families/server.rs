@@ -323,7 +323,7 @@ const RULES: &[Rule] = &[
     }),
     rule(3, |g| {
         let count = g.count(3);
-        let keys = g.keys_anywhere(count);
+        let keys = g.keys(count);
         with(words("DEBUG DIGEST-VALUE"), keys)
     }),
 ];

@@ -60,7 +60,7 @@ fn getex(g: &mut Gen) -> Args {
 }
 
 fn lcs(g: &mut Gen) -> Args {
-    let mut args = with(words("LCS"), g.keys_together(2));
+    let mut args = with(words("LCS"), g.keys(2));
     for _ in 0..g.rng.below(4) {
         match g.rng.below(5) {
             0 => args.push(g.spelled("LEN")),
@@ -116,17 +116,17 @@ const RULES: &[Rule] = &[
     rule(8, |g| key_and(g, "INCRBYFLOAT", Gen::float)),
     rule(4, |g| {
         let count = g.count(5);
-        let keys = g.keys_anywhere(count);
+        let keys = g.keys(count);
         with(words("MGET"), keys)
     }),
     rule(3, |g| {
         let count = g.count(4);
-        let keys = g.keys_anywhere(count);
+        let keys = g.keys(count);
         pairs(g, "MSET", keys)
     }),
     rule(3, |g| {
         let count = g.count(3);
-        let keys = g.keys_together(count);
+        let keys = g.keys(count);
         pairs(g, "MSETNX", keys)
     }),
     rule(4, lcs),
