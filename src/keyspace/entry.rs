@@ -33,6 +33,8 @@ use crate::runtime::memory::good_size;
 pub const SHARED_BYTES: usize = 16 << 10;
 /// Up to this length Redis keeps a string that was set whole beside its object and calls it `embstr`.
 pub const EMBEDDED_BYTES: usize = 44;
+/// Redis's name of the encoding of any other string.
+pub const RAW: &str = "raw";
 
 const HEADER_BYTES: usize = 12;
 const KEY_LENGTH_AT: usize = 4;
@@ -393,7 +395,7 @@ impl Entry {
         match Form::of(word) {
             Form::Int => "int",
             Form::Inline if word & CHANGED == 0 && self.length_at(VALUE_LENGTH_AT) <= EMBEDDED_BYTES => "embstr",
-            Form::Inline | Form::Shared | Form::Growing => "raw",
+            Form::Inline | Form::Shared | Form::Growing => RAW,
         }
     }
 

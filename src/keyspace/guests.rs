@@ -174,10 +174,10 @@ mod tests {
         let policy = Policy::default();
         let changes: [fn(&mut super::super::KeyView<'_>); 5] = [
             |view| view.set_string(b"foo", NewStr::Copy(b"value"), Expiry::None),
-            |view| view.string_bytes_mut(b"foo", 9).expect("a string").fill(b'x'),
+            |view| view.changed(b"foo"),
             |view| assert!(view.set_expire_at_ms(b"foo", Some(NOW_MS + 5))),
             |view| assert!(view.remove(b"foo")),
-            |view| view.string_bytes_mut(b"foo", 9).expect("a string").fill(b'x'),
+            |view| view.changed(b"foo"),
         ];
         for (number, change) in changes.iter().enumerate() {
             change(&mut one.view(0, NOW_MS, &policy).with_guests(&mut guests));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::changes::{EventClass, What};
-use super::entry::Entry;
+use super::entry::{EMBEDDED_BYTES, Entry, RAW};
 use super::eviction::Policy;
 use super::expiry::{is_due, note_expired};
 use super::hash::KeyHash;
@@ -69,6 +69,8 @@ pub enum Value {
 #[derive(Clone, Debug)]
 pub struct Taken {
     pub value: Value,
+    /// The encoding was `raw`, and stays so however short the string is.
+    pub raw: bool,
     pub expire_at_ms: Option<u64>,
 }
 
@@ -400,7 +402,7 @@ impl KeyView<'_> {
     }
 
     /// The bytes of the string at the key, made at least `min_len` long by zero bytes; created when absent, unshared when shared,
-    /// no longer an integer. Growth is amortised. Keeps the expiry.
+    /// no longer an integer. Growth is amortised. Keeps the expiry. Whoever changes them says so with [`Self::changed`].
     pub fn string_bytes_mut(&mut self, key: &[u8], min_len: usize) -> Result<&mut [u8], WrongType> {
         let place = match self.look(key) {
             Some(place) => place,
@@ -412,13 +414,18 @@ impl KeyView<'_> {
                 self.insert_entry(hash, entry)
             }
         };
-        if self.is_watched() {
-            let hash = self.hash(key);
-            self.modified(hash, key);
-        }
         let entry = self.table().entry_mut(place);
         match entry.kind() {
             Kind::String => Ok(entry.bytes_mut(min_len)),
+        }
+    }
+
+    /// Notes that the bytes at the key are others than before.
+    #[inline]
+    pub fn changed(&mut self, key: &[u8]) {
+        if self.is_watched() {
+            let hash = self.hash(key);
+            self.modified(hash, key);
         }
     }
 
@@ -450,10 +457,7 @@ impl KeyView<'_> {
     pub fn set_expire_at_ms(&mut self, key: &[u8], at_ms: Option<u64>) -> bool {
         let Some(place) = self.look(key) else { return false };
         self.table().set_expire_at_ms(place, at_ms);
-        if self.is_watched() {
-            let hash = self.hash(key);
-            self.modified(hash, key);
-        }
+        self.changed(key);
         true
     }
 
@@ -463,15 +467,16 @@ impl KeyView<'_> {
         let hash = self.hash(key);
         let entry = self.table().remove(place, hash);
         self.modified(hash, key);
-        let expire_at_ms = entry.expire_at_ms();
-        Some(Taken { value: entry.into_value(), expire_at_ms })
+        let (raw, expire_at_ms) = (entry.encoding() == RAW, entry.expire_at_ms());
+        Some(Taken { value: entry.into_value(), raw, expire_at_ms })
     }
 
     /// A copy of the key's value and expiry; large strings are shared. No touch, counts nothing.
     pub fn copy(&mut self, key: &[u8]) -> Option<Taken> {
         let place = self.look(key)?;
         let entry = self.table().entry_mut(place);
-        Some(Taken { value: entry.shared_value(), expire_at_ms: entry.expire_at_ms() })
+        let (raw, expire_at_ms) = (entry.encoding() == RAW, entry.expire_at_ms());
+        Some(Taken { value: entry.shared_value(), raw, expire_at_ms })
     }
 
     /// Puts a value, whatever was there before, as a new key.
@@ -480,7 +485,16 @@ impl KeyView<'_> {
         let expiry = taken.expire_at_ms.map_or(Expiry::None, Expiry::AtMs);
         match taken.value {
             Value::Int(number) => self.set_string(key, NewStr::Int(number), expiry),
-            Value::Str(text) => self.set_string(key, NewStr::Text(text), expiry),
+            Value::Str(text) => {
+                let short = text.len() <= EMBEDDED_BYTES;
+                self.set_string(key, NewStr::Text(text), expiry);
+                if taken.raw
+                    && short
+                    && let Some(place) = self.look(key)
+                {
+                    self.table().entry_mut(place).bytes_mut(0);
+                }
+            }
         }
     }
 

@@ -99,14 +99,16 @@ fn apply(space: &mut Keyspace, model: &mut Model, db: usize, key: &[u8], step: S
             let copied = view.copy(key);
             assert_eq!(copied.as_ref().map(|taken| (value_text(&taken.value), taken.expire_at_ms)), known);
             if let (Some(copied), Some(known)) = (copied, known) {
+                let encoding = view.meta(key).expect("the key").encoding;
                 let mut other = view.in_db(to);
                 assert_eq!(other.db(), to);
                 other.put(key, copied);
+                assert_eq!(other.meta(key).map_or(encoding, |meta| meta.encoding), encoding);
                 model[to].insert(key.to_vec(), known);
             }
         }
         Step::Put(value, expire_at_ms) => {
-            view.put(key, Taken { value: Value::Str(Bytes::from(value.clone())), expire_at_ms });
+            view.put(key, Taken { value: Value::Str(Bytes::from(value.clone())), raw: false, expire_at_ms });
             model[db].insert(key.to_vec(), (value, expire_at_ms));
         }
         Step::Write(length, byte) => {

@@ -226,7 +226,8 @@ pub fn for_each_claim(command: &Command, args: &Args<'_>, db: usize, mut f: impl
 fn target_database(command: &Command, args: &Args<'_>) -> Option<usize> {
     let at = match command.name {
         "move" => 2,
-        "copy" => (3..args.len()).find(|i| args.is(*i, "db"))? + 1,
+        // Of several the last holds.
+        "copy" => (3..args.len()).rfind(|i| args.is(*i, "db"))? + 1,
         _ => return None,
     };
     args.opt(at).and_then(parse_u64).and_then(|db| usize::try_from(db).ok())

@@ -216,7 +216,7 @@ impl Shard {
         if only != self.id {
             return self.send_block(io, client, only, watched);
         }
-        if self.gates.locks && !self.is_block_free(client) {
+        if self.gates.locks && !self.is_block_free(client, &watched) {
             return self.start_block_transaction(io, client, watched, needs);
         }
         let broken = !watched.iter().all(|watched| self.is_unchanged(io, watched));
@@ -233,14 +233,16 @@ impl Shard {
         if shards == 1 {
             return Some(self.id);
         }
-        let mut only = if needs == Needs::Home { Some(self.id) } else { None };
+        let batch = &client.running.as_ref()?.batch;
+        // A message without commands would tell nobody whom it belongs to.
+        let home = needs == Needs::Home || batch.requests.is_empty();
+        let mut only = home.then_some(self.id);
         let mut several = false;
         let mut meet = |slot: u16| {
             let shard = slot::shard_of(slot, shards);
             several |= *only.get_or_insert(shard) != shard;
         };
         watched.iter().for_each(|watched| meet(watched.hash.slot));
-        let batch = &client.running.as_ref()?.batch;
         for request in &batch.requests {
             let command = self.commands.get(request.command);
             for_each_claim(command, &batch.args(request), 0, |_, key, _| meet(slot::slot(key)));
@@ -248,10 +250,13 @@ impl Shard {
         if several { None } else { Some(only.unwrap_or(self.id)) }
     }
 
-    /// Whether no lock is in the way of a block whose keys are all on this core.
-    fn is_block_free(&self, client: &Client) -> bool {
+    /// Whether no lock is in the way of a block whose keys are all on this core. What is watched counts: a change that is answered may still be
+    /// on its way back here.
+    fn is_block_free(&self, client: &Client, watched: &[Watched]) -> bool {
         let Some(running) = &client.running else { return true };
-        running.batch.requests.iter().all(|request| self.is_free(request.command, &running.batch.args(request)))
+        let unlocked = |watched: &Watched| self.locks.is_free(lock_key(watched.hash), Mode::Shared);
+        watched.iter().all(unlocked)
+            && running.batch.requests.iter().all(|request| self.is_free(request.command, &running.batch.args(request)))
     }
 
     /// Whether no lock is in the way of a command whose keys are all on this core.

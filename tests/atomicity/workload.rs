@@ -198,9 +198,10 @@ impl Maker<'_> {
             6 | 7 => {
                 let watch = self.watch();
                 let mut cmds = self.block();
-                // Most of what runs under a WATCH is about what is watched.
-                if let Cmd::Watch(keys) = &self.script.planned[watch].cmd {
-                    cmds.insert(0, Cmd::MGet(keys.clone()));
+                // What runs under a WATCH is mostly about what is watched.
+                match &self.script.planned[watch].cmd {
+                    Cmd::Watch(keys) if !self.rng.chance(3) => cmds.insert(0, Cmd::MGet(keys.clone())),
+                    _ => {}
                 }
                 self.transaction(cmds, Some(watch), then);
             }

@@ -221,6 +221,7 @@ fn write(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], last_bit: u64)
         replies.push(reply);
     }
     if changes > 0 {
+        ctx.keys.changed(key);
         ctx.string_event(key, "setbit");
     }
     ctx.changed(changes);

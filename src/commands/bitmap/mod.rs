@@ -71,6 +71,7 @@ pub fn setbit(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let was_on = bytes[byte] & mask != 0;
     bytes[byte] = if on { bytes[byte] | mask } else { bytes[byte] & !mask };
     if grown || was_on != on {
+        ctx.keys.changed(args.get(1));
         ctx.string_event(args.get(1), "setbit");
         ctx.changed(1);
     }

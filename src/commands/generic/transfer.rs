@@ -146,7 +146,7 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         }
         ctx.changed(removed as u64);
     } else {
-        ctx.keys.put(key, Taken { value, expire_at_ms });
+        ctx.keys.put(key, Taken { value, raw: false, expire_at_ms });
         match options.access {
             Access::Now => {}
             Access::IdleSeconds(seconds) => ctx.keys.set_idle_ms(key, seconds.saturating_mul(1000)),

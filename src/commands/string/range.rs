@@ -25,6 +25,7 @@ pub fn append(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             let new_len = old_len + tail.len();
             check_string_length(ctx, new_len as u64)?;
             ctx.keys.string_bytes_mut(key, new_len)?[old_len..].copy_from_slice(tail);
+            ctx.keys.changed(key);
             new_len
         }
     };
@@ -49,6 +50,7 @@ pub fn setrange(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let bytes = ctx.keys.string_bytes_mut(key, end as usize)?;
     bytes[offset as usize..end as usize].copy_from_slice(part);
     let new_len = bytes.len();
+    ctx.keys.changed(key);
     ctx.string_event(key, "setrange");
     ctx.changed(1);
     ctx.out.int(new_len as i64);

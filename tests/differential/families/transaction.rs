@@ -31,6 +31,11 @@ fn queued(g: &mut Gen) -> Args {
     if g.rng.chance(6) {
         return beside_keys(g);
     }
+    exact(g)
+}
+
+/// A command over keys whose reply is the same to the byte.
+fn exact(g: &mut Gen) -> Args {
     loop {
         let (args, compare) = over_keys(g);
         if matches!(compare, Compare::Exact) {
@@ -127,10 +132,8 @@ fn watch(g: &mut Gen, steps: &mut Vec<Step>) {
     g.focus = Some(keys[0].clone());
     steps.push(Step::Command(with(words("WATCH"), keys), Compare::Exact));
     match g.rng.below(4) {
-        0 => {
-            let (args, compare) = over_keys(g);
-            steps.push(Step::Command(args, compare));
-        }
+        // The block before may still be open, so that its reply may be part of another.
+        0 => steps.push(Step::Command(exact(g), Compare::Exact)),
         1 => steps.push(plain("UNWATCH")),
         _ => {}
     }
@@ -152,7 +155,7 @@ fn touch(g: &mut Gen, steps: &mut Vec<Step>) {
 
 const RULES: &[Rule] = &[
     rule(10, set_some_value),
-    rule(4, |g| queued(g)),
+    rule(4, queued),
     rule(2, |_| words("MULTI")),
     rule(2, |_| words("EXEC")),
     rule(1, |_| words("DISCARD")),
