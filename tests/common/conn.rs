@@ -171,10 +171,10 @@ impl Conn {
     }
 
     /// A second handle of the same socket, for a thread that only writes.
-    pub fn writer(&self) -> impl Write + Send + use<> {
+    pub fn writer(&self) -> Box<dyn Write + Send> {
         match &self.stream {
-            Stream::Tcp(s) => s.try_clone().expect("duplicating a socket"),
-            Stream::Unix(_) => unimplemented!("only TCP connections are written from a second thread"),
+            Stream::Tcp(s) => Box::new(s.try_clone().expect("duplicating a socket")),
+            Stream::Unix(s) => Box::new(s.try_clone().expect("duplicating a socket")),
         }
     }
 
