@@ -162,9 +162,7 @@ impl Shard {
 
     /// On the waiter's core: its command runs over the visiting key.
     pub(super) fn on_offer(&mut self, io: &mut ShardIo, from: usize, mut offer: Box<Offer>) {
-        let mut guests = self.guests.take().unwrap_or_else(|| Box::new(self.keyspace.for_guests()));
-        offer.checkout.visit(&mut guests);
-        self.guests = Some(guests);
+        offer.checkout.visit(self.guests.get_or_insert_with(|| Box::new(self.keyspace.for_guests())));
         self.serve_waiter(io, offer.turn);
         if let Some(guests) = &mut self.guests {
             offer.checkout.leave(guests);

@@ -159,13 +159,12 @@ impl Shard {
 
     /// Lets the entries of other cores in. Whether a watched key has changed.
     fn welcome_guests(&mut self, number: usize) -> bool {
-        let guests = self.guests.get_or_insert_with(|| Box::new(self.keyspace.for_guests()));
         let mut broken = false;
         for (shard, part) in &mut self.transactions.slab[number].parts {
             let Some(part) = part else { continue };
             broken |= part.broken;
             if *shard != self.id {
-                part.visit(guests);
+                part.visit(self.guests.get_or_insert_with(|| Box::new(self.keyspace.for_guests())));
             }
         }
         broken
