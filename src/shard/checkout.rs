@@ -5,7 +5,7 @@
 use super::locks::{Claims, LockKey, Mode, Ticket};
 use super::watch::Watched;
 use crate::commands::{Command, Flags, KeyAccess, keys};
-use crate::keyspace::{Changes, KeyHash, Keyspace, Visit, slot};
+use crate::keyspace::{Changes, Hasher, KeyHash, Keyspace, Visit, slot};
 use crate::resp::Args;
 use crate::runtime::SocketId;
 use crate::types::numbers::parse_u64;
@@ -15,7 +15,7 @@ pub fn lock_key(hash: KeyHash) -> LockKey {
     LockKey { db: 0, slot: hash.slot, hash: hash.hash }
 }
 
-pub fn mode(changes: bool) -> Mode {
+fn mode(changes: bool) -> Mode {
     if changes { Mode::Exclusive } else { Mode::Shared }
 }
 
@@ -220,6 +220,11 @@ pub fn for_each_claim(command: &Command, args: &Args<'_>, db: usize, mut f: impl
             f(target, key, changes);
         }
     }
+}
+
+/// Calls `f` with the lock that a command needs of each of its keys.
+pub fn for_each_lock(command: &Command, args: &Args<'_>, hasher: &Hasher, mut f: impl FnMut(LockKey, Mode)) {
+    for_each_claim(command, args, 0, |_, key, changes| f(lock_key(hasher.hash(key)), mode(changes)));
 }
 
 /// The database that COPY or MOVE name, if they do.

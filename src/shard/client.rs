@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::blocked::Blocked;
+use super::limits::REPLIES_WAITING;
 use super::multi::{Multi, Running};
 use super::reply::Replies;
 use super::watch::Watched;
@@ -197,6 +198,13 @@ impl Client {
             last_command: None,
             connected_ms: now_ms,
             active_ms: now_ms,
+        }
+    }
+
+    /// Keeps its next commands back while too many of its replies are with other cores.
+    pub fn limit_replies(&mut self) {
+        if self.replies.len() >= REPLIES_WAITING {
+            self.stall.add(Stall::REPLIES);
         }
     }
 

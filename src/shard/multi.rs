@@ -6,7 +6,7 @@
 //! locks all of it, and fetches keys of other cores for one command at a time, so that each command finds them where they belong.
 
 use super::batch::{Batch, Block, Message, Origin, Request};
-use super::checkout::{Plan, for_each_claim, lock_key, mode};
+use super::checkout::{Plan, for_each_claim, for_each_lock, lock_key};
 use super::client::{Client, Stall};
 use super::execute::Call;
 use super::locks::Mode;
@@ -262,8 +262,8 @@ impl Shard {
     /// Whether no lock is in the way of a command whose keys are all on this core.
     pub(super) fn is_free(&self, id: CommandId, args: &Args<'_>) -> bool {
         let mut free = true;
-        for_each_claim(self.commands.get(id), args, 0, |_, key, changes| {
-            free = free && self.locks.is_free(lock_key(self.keyspace.hasher().hash(key)), mode(changes));
+        for_each_lock(self.commands.get(id), args, self.keyspace.hasher(), |key, mode| {
+            free = free && self.locks.is_free(key, mode);
         });
         free
     }

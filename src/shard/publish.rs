@@ -484,9 +484,7 @@ impl Shard {
             client.stall.add(Stall::OUTBOX);
             self.waiting_outbox.push(client.socket);
         }
-        if client.replies.len() >= super::limits::REPLIES_WAITING {
-            client.stall.add(Stall::REPLIES);
-        }
+        client.limit_replies();
     }
 
     fn is_outbox_full(&self, io: &ShardIo) -> bool {

@@ -1,7 +1,7 @@
 //! Commands that cross between cores, or wait for locks: batches on their way there, and their replies on the way back.
 
 use super::batch::{Batch, Message, Origin, Request, Response};
-use super::checkout::{Plan, for_each_claim, lock_key, mode};
+use super::checkout::{Plan, for_each_lock, lock_key};
 use super::client::{Client, Stall};
 use super::dispatch::Step;
 use super::execute::Call;
@@ -39,12 +39,10 @@ impl Shard {
     /// A command on keys of this core that are locked: it waits for them.
     #[cold]
     pub(super) fn defer_here(&mut self, client: &mut Client, call: &Call, args: &Args<'_>) {
-        let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
+        let sequence = client.replies.wait(client.muted);
         let batch = self.batch_of(client, call, sequence, args);
         self.defer(self.id, batch);
-        if client.replies.len() >= REPLIES_WAITING {
-            client.stall.add(Stall::REPLIES);
-        }
+        client.limit_replies();
     }
 
     /// Lets a batch wait for the locks of all its keys.
@@ -52,9 +50,8 @@ impl Shard {
     pub(super) fn defer(&mut self, from: usize, batch: Box<Batch>) {
         let mut claims = Claims::new();
         for request in &batch.requests {
-            for_each_claim(self.commands.get(request.command), &batch.args(request), 0, |_, key, changes| {
-                claims.add(lock_key(self.keyspace.hasher().hash(key)), mode(changes));
-            });
+            let command = self.commands.get(request.command);
+            for_each_lock(command, &batch.args(request), self.keyspace.hasher(), |key, mode| claims.add(key, mode));
         }
         for watched in batch.block.iter().flat_map(|block| &block.watched) {
             claims.add(lock_key(watched.hash), Mode::Shared);
@@ -107,7 +104,7 @@ impl Shard {
         shard: usize,
         args: &Args<'_>,
     ) {
-        let sequence = if client.muted { client.replies.wait_muted() } else { client.replies.wait() };
+        let sequence = client.replies.wait(client.muted);
         let origin = origin_of(client, call, sequence);
         let batch = self.outgoing[shard].get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default());
         batch.push(origin, call.id, args);
@@ -119,9 +116,7 @@ impl Shard {
             client.stall.add(Stall::OUTBOX);
             self.waiting_outbox.push(client.socket);
         }
-        if client.replies.len() >= REPLIES_WAITING {
-            client.stall.add(Stall::REPLIES);
-        }
+        client.limit_replies();
     }
 
     pub(super) fn post_batch(&mut self, io: &mut ShardIo, shard: usize) {

@@ -48,25 +48,15 @@ impl Replies {
         if self.slots.is_empty() { 0 } else { self.stash.len() }
     }
 
-    /// Reserves the next place for a reply from another core; its sequence number.
-    pub fn wait(&mut self) -> u32 {
+    /// Reserves the next place for a reply from another core, or for one that the client does not want; its sequence number.
+    pub fn wait(&mut self, muted: bool) -> u32 {
         self.awaits_data = true;
-        self.reserve(Slot::Waiting)
-    }
-
-    /// Reserves a place for a reply that the client does not want.
-    pub fn wait_muted(&mut self) -> u32 {
-        self.awaits_data = true;
-        self.reserve(Slot::Muted)
+        self.wait_for_publish(muted)
     }
 
     /// Reserves the next place for the reply to a PUBLISH.
     pub fn wait_for_publish(&mut self, muted: bool) -> u32 {
-        self.reserve(if muted { Slot::Muted } else { Slot::Waiting })
-    }
-
-    fn reserve(&mut self, slot: Slot) -> u32 {
-        self.slots.push_back(slot);
+        self.slots.push_back(if muted { Slot::Muted } else { Slot::Waiting });
         self.head.wrapping_add(self.slots.len() as u32 - 1)
     }
 
@@ -181,9 +171,9 @@ mod tests {
     fn local_replies_wait_for_remote_ones() {
         let mut replies = Replies::default();
         let mut out = Out::default();
-        let first = replies.wait();
+        let first = replies.wait(false);
         replies.stash(|stash| stash.buf.extend_from_slice(b"two "));
-        let third = replies.wait();
+        let third = replies.wait(false);
         let answer = Out { buf: b"three one ".to_vec(), attached: Vec::new() };
         replies.answer(third, &answer, 0..6, 0, &mut out);
         assert!(out.is_empty());
@@ -212,7 +202,7 @@ mod tests {
                 expected.push((body.clone(), big));
                 count += 1;
                 if remote {
-                    waiting.push((replies.wait(), reply));
+                    waiting.push((replies.wait(false), reply));
                 } else if replies.is_empty() {
                     out.append_range(&reply, 0..body.len(), 0);
                 } else {
