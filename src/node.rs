@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::cli::{self, Startup};
 use crate::observe::daemon::{self, PidFile, Supervisor};
 use crate::observe::logging;
+use crate::replication::log::Sequencer;
 use crate::replication::{self, Replication};
 use crate::runtime::{self, Core, Event, ExecutorId, Service, clock, net};
 use crate::shard::{Message, PaddedCount, Shard, ShardIo, Shared};
@@ -34,7 +35,7 @@ const CPUS_FOR_REPLICATION: usize = 4;
 /// What an executor of this process runs.
 pub enum Node {
     Shard(Box<Shard>),
-    Replication(Replication),
+    Replication(Box<Replication>),
 }
 
 impl Service for Node {
@@ -59,7 +60,7 @@ impl Service for Node {
     fn on_message(&mut self, io: &mut ShardIo, from: ExecutorId, message: Message) {
         match self {
             Node::Shard(shard) => shard.on_message(io, from, message),
-            Node::Replication(replication) => replication.on_message(message),
+            Node::Replication(replication) => replication.on_message(io, from, message),
         }
     }
 
@@ -145,7 +146,9 @@ fn serve(mut config: Config) -> Result<(), String> {
         move |id: ExecutorId, io: &mut ShardIo| {
             if id == shards {
                 let signals = take(&signals, |signals| signals.take());
-                return Node::Replication(Replication::new(io, signals.expect("one replication executor")));
+                let signals = signals.expect("one replication executor");
+                let (shared, config, commands) = (shared.clone(), config.clone(), commands.clone());
+                return Node::Replication(Box::new(Replication::new(io, signals, shared, config, commands)));
             }
             for (token, fd) in take(&listeners, |listeners| std::mem::take(&mut listeners[id])) {
                 io.listen(token, fd);
@@ -184,15 +187,21 @@ fn take<T, R>(shared: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
 }
 
 fn start_tasks(core: &Rc<Core<Node>>) {
-    core.with(|node, _| {
-        if let Node::Shard(shard) = node {
+    core.with(|node, _| match node {
+        Node::Shard(shard) => {
             shard.core = Rc::downgrade(core);
             shard.tasks = Some(core.tasks.clone());
+        }
+        Node::Replication(replication) => {
+            replication.core = Rc::downgrade(core);
+            replication.tasks = Some(core.tasks.clone());
         }
     });
     let is_shard = matches!(*core.service.borrow(), Node::Shard(_));
     if is_shard {
         crate::shard::start_background(core);
+    } else {
+        replication::start_background(core);
     }
 }
 
@@ -370,6 +379,8 @@ fn shared(shards: usize) -> Shared {
         evictable: (0..shards).map(|_| PaddedCount::default()).collect(),
         next_client_id: AtomicU64::new(1),
         next_slow_id: Arc::default(),
+        sequencer: Sequencer::default(),
+        good_replicas: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         startup_memory: AtomicUsize::new(0),
         last_save_s: started_ms / 1000,

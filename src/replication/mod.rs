@@ -1,23 +1,62 @@
 //! The replication executor: the core beside the shards that owns what is one stream for the whole node.
 //!
-//! For now it receives the signals that end the process, so that no shard has to look for them. The write log, the backlog and the links to
-//! replicas and masters belong here.
+//! It merges the write logs of all cores, keeps the backlog, and has the links to replicas and to a primary. It also receives the signals that
+//! end the process, so that no shard has to look for them.
+//!
+//! Knows shards by their messages only.
+
+pub mod log;
+pub mod status;
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, warn};
 
-use crate::runtime::Event;
-use crate::shard::{Message, ShardIo};
+use crate::commands::lookup::Commands;
+use crate::config::Config;
+use crate::node::Node;
+use crate::runtime::task::{self, Queue};
+use crate::runtime::{Core, Event, ExecutorId};
+use crate::shard::{Message, ShardIo, Shared};
+
+/// A function for the replication executor to run.
+pub type Control = Box<dyn FnOnce(&mut Replication, &mut ShardIo) + Send>;
 
 /// Token of the signal descriptor.
 const SIGNALS: u32 = 0;
 
 pub struct Replication {
+    pub shared: Arc<Shared>,
+    pub config: Arc<Config>,
+    pub commands: Arc<Commands>,
+    pub core: Weak<Core<Node>>,
+    pub tasks: Option<task::Tasks>,
     signals: OwnedFd,
     stop: bool,
+}
+
+/// How often the replication executor looks at what depends on time.
+const TEND_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Starts the background task of the replication executor.
+pub fn start_background(core: &Rc<Core<Node>>) {
+    core.tasks.spawn(Queue::Background, tend(core.clone()));
+}
+
+async fn tend(core: Rc<Core<Node>>) {
+    loop {
+        core.tasks.sleep(TEND_INTERVAL).await;
+        core.with(|node, io| {
+            if let Node::Replication(replication) = node {
+                replication.tend(io);
+            }
+        });
+    }
 }
 
 /// Blocks the signals that end the process, in this thread and all that it starts, and gives the descriptor to read them from.
@@ -41,10 +80,29 @@ pub fn take_signals() -> io::Result<OwnedFd> {
 }
 
 impl Replication {
-    pub fn new(io: &mut ShardIo, signals: OwnedFd) -> Replication {
+    pub fn new(
+        io: &mut ShardIo,
+        signals: OwnedFd,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        commands: Arc<Commands>,
+    ) -> Replication {
         io.watch(SIGNALS, signals.as_raw_fd());
-        Replication { signals, stop: false }
+        Replication { shared, config, commands, core: Weak::new(), tasks: None, signals, stop: false }
     }
+
+    /// Takes over a changed configuration.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
+    /// What INFO and others tell of replication.
+    pub fn status(&self) -> status::Status {
+        status::Status { id: self.shared.replication_id.clone(), ..status::Status::default() }
+    }
+
+    /// The present moment has come ten times a second.
+    pub fn tend(&mut self, _io: &mut ShardIo) {}
 
     pub fn on_event(&mut self, io: &mut ShardIo, event: Event<'_>) {
         if let Event::Readable { token: SIGNALS } = event {
@@ -66,10 +124,15 @@ impl Replication {
         }
     }
 
-    pub fn on_message(&mut self, message: Message) {
+    pub fn on_message(&mut self, io: &mut ShardIo, _from: ExecutorId, message: Message) {
         match message {
             Message::Stop => self.stop = true,
-            Message::Requests(_)
+            Message::Control(control) => control(self, io),
+            Message::Log(batch) => self.shared.sequencer.merged(batch.bytes.len()),
+            Message::Handover(_)
+            | Message::Chunk(_)
+            | Message::Apply { .. }
+            | Message::Requests(_)
             | Message::Replies(_)
             | Message::CheckOut(_)
             | Message::CheckedOut(_)

@@ -14,7 +14,10 @@ use super::serving::Offer;
 use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
-use crate::resp::{Args, Out, Proto, Span};
+use crate::replication::Control;
+use crate::replication::log::LogBatch;
+use crate::replication::status::Hello;
+use crate::resp::{Args, Out, OwnedArgs, Proto, Span};
 use crate::runtime::SocketId;
 use crate::runtime::net::Ends;
 use crate::tracking::Messages;
@@ -50,8 +53,47 @@ pub enum Message {
     Run(Job),
     /// What a [`Message::Run`] answers; the token names who waits.
     Answer { token: usize, value: Box<dyn Any + Send> },
+    /// To the replication executor: what the writes of a tick propagate.
+    Log(Box<LogBatch>),
+    /// To the replication executor: a connection that wants to be a replica.
+    Handover(Box<Handover>),
+    /// To the replication executor: a part of a snapshot.
+    Chunk(Box<Chunk>),
+    /// To the replication executor: anything rare, runs over there.
+    Control(Control),
+    /// From the replication executor to the first shard: commands of the primary's stream, in RESP, that concern more than one core. They run in order
+    /// through the virtual client; when all have, a [`Message::Control`] says so.
+    Apply { bytes: Vec<u8> },
     /// The process ends: finish this executor.
     Stop,
+}
+
+/// A connection on its way from a shard to the replication executor. Nothing of it is being received or sent.
+pub struct Handover {
+    pub fd: OwnedFd,
+    pub ends: Ends,
+    pub client_id: u64,
+    pub name: String,
+    pub connected_ms: u64,
+    /// What it said with REPLCONF.
+    pub hello: Hello,
+    /// Its PSYNC or SYNC.
+    pub request: OwnedArgs,
+    /// What it sent behind that.
+    pub rest: Vec<u8>,
+}
+
+/// A part of a snapshot, whole records only.
+pub struct Chunk {
+    /// Which snapshot.
+    pub id: u64,
+    pub shard: usize,
+    /// The database of all its records; of a frame it says so itself.
+    pub db: u32,
+    pub records: u64,
+    pub data: Bytes,
+    /// This core has no more.
+    pub last: bool,
 }
 
 /// A freshly accepted connection.

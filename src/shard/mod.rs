@@ -47,7 +47,7 @@ use std::time::Instant;
 use slab::Slab;
 
 pub use background::start_background;
-pub use batch::{Arrival, Batch, Message};
+pub use batch::{Arrival, Batch, Block, Chunk, Handover, Message, Origin, Request, Response};
 pub use client::{Client, Connection, Stall};
 pub use publish::PubSub;
 
@@ -67,6 +67,7 @@ use crate::node::Node;
 use crate::observe::latency::LatencyMonitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::{LatencyTracking, ShardStats};
+use crate::replication::log::Sequencer;
 use crate::resp::Out;
 use crate::runtime::clock::{self, TickRate};
 use crate::runtime::{Core, ExecutorId, Io, SocketId, task};
@@ -87,6 +88,10 @@ pub struct Shared {
     pub evictable: Vec<PaddedCount>,
     pub next_client_id: AtomicU64,
     pub next_slow_id: Arc<AtomicU64>,
+    /// The order of all cores' writes.
+    pub sequencer: Sequencer,
+    /// Replicas whose lag is within `min-replicas-max-lag`.
+    pub good_replicas: AtomicUsize,
     /// Accepting has stopped: the process ends.
     pub stopping: AtomicBool,
     /// Memory in use when the node began to serve, in bytes.

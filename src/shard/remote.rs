@@ -1,5 +1,7 @@
 //! Commands that cross between cores, or wait for locks: batches on their way there, and their replies on the way back.
 
+use tracing::error;
+
 use super::batch::{Batch, Message, Origin, Request, Response};
 use super::checkout::{Plan, for_each_lock, lock_key};
 use super::client::{Client, Stall};
@@ -147,6 +149,13 @@ impl Shard {
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
             Message::Answer { token, value } => self.on_answer(token, value),
+            Message::Log(_)
+            | Message::Handover(_)
+            | Message::Chunk(_)
+            | Message::Control(_)
+            | Message::Apply { .. } => {
+                error!("A shard got a message that is for the replication executor.");
+            }
             Message::Stop => self.stop_serving(io),
         }
         self.run_unlocked(io);

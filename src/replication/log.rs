@@ -1,0 +1,232 @@
+//! What the writes of one core propagate, on its way to the replication executor.
+//!
+//! Invariants
+//! - what is appended is complete commands in RESP, in the form that replicas execute
+//! - a batch is closed, and has its number, before any reply or message of its tick leaves; so whoever has seen a write's effect writes with a
+//!   higher number
+//! - numbers are taken from one counter for all cores, without gaps: every number that is taken is sent
+//! - while the log is held, nothing is closed: what comes waits in the open batch
+//!
+//! Knows nothing of offsets: those come into being where batches are merged.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::resp::Args;
+
+/// The writes of one tick of one core.
+#[derive(Debug, Default)]
+pub struct LogBatch {
+    /// Its place in the one order of all cores' batches; the first is 0.
+    pub number: u64,
+    /// Commands in RESP, one behind the other.
+    pub bytes: Vec<u8>,
+    /// Which database they are in: runs in the order of the bytes.
+    pub runs: Vec<Run>,
+}
+
+/// Commands in one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub db: u16,
+    /// Where the run ends in the batch's bytes.
+    pub end: usize,
+}
+
+impl LogBatch {
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends bytes of whole commands in a database.
+    pub fn append(&mut self, db: usize, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.end_run(db);
+    }
+
+    /// Appends one command.
+    pub fn command(&mut self, db: usize, args: &Args<'_>) {
+        write_command(&mut self.bytes, args.len(), (0..args.len()).map(|i| args.get(i)));
+        self.end_run(db);
+    }
+
+    /// Appends one command of these words.
+    pub fn words(&mut self, db: usize, words: &[&[u8]]) {
+        write_command(&mut self.bytes, words.len(), words.iter().copied());
+        self.end_run(db);
+    }
+
+    /// Appends everything of another batch.
+    pub fn extend(&mut self, other: &LogBatch) {
+        let mut from = 0;
+        for run in &other.runs {
+            self.append(run.db.into(), &other.bytes[from..run.end]);
+            from = run.end;
+        }
+    }
+
+    /// The runs with their bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        let mut from = 0;
+        self.runs.iter().map(move |run| (run.db, &self.bytes[std::mem::replace(&mut from, run.end)..run.end]))
+    }
+
+    fn end_run(&mut self, db: usize) {
+        let (db, end) = (db as u16, self.bytes.len());
+        match self.runs.last_mut() {
+            Some(run) if run.db == db => run.end = end,
+            _ => self.runs.push(Run { db, end }),
+        }
+    }
+}
+
+/// Appends a command as RESP.
+pub fn write_command<'a>(out: &mut Vec<u8>, count: usize, words: impl Iterator<Item = &'a [u8]>) {
+    write_header(out, b'*', count);
+    for word in words {
+        write_header(out, b'$', word.len());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_header(out: &mut Vec<u8>, sign: u8, number: usize) {
+    out.push(sign);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the logs of all cores share: the order, and how far the replication executor is behind.
+#[derive(Debug, Default)]
+pub struct Sequencer {
+    next: AtomicU64,
+    /// Bytes that are closed and not merged yet.
+    behind_bytes: AtomicUsize,
+}
+
+/// Bytes that may wait for the replication executor. Beyond, clients that write are not read until half of it is merged.
+pub const BEHIND_BYTES: usize = 16 << 20;
+
+impl Sequencer {
+    /// The number the next batch will get: all batches before are closed.
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    /// The replication executor has taken over so many bytes of batches.
+    pub fn merged(&self, bytes: usize) {
+        self.behind_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn behind_bytes(&self) -> usize {
+        self.behind_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Batches whose buffers have grown beyond this are not kept for reuse.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// The write log of one core.
+#[derive(Debug, Default)]
+pub struct Log {
+    on: bool,
+    held: bool,
+    open: LogBatch,
+}
+
+impl Log {
+    /// Whether anybody needs what is written.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Turns the log on or off. What is open is dropped where it is turned off: the caller closes first what is to be kept.
+    pub fn turn(&mut self, on: bool) {
+        self.on = on;
+        if !on {
+            self.open = LogBatch::default();
+        }
+    }
+
+    /// Holds what comes until [`Log::release`].
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Where the next command goes. Only while the log is on.
+    #[inline]
+    pub fn open(&mut self) -> &mut LogBatch {
+        debug_assert!(self.on);
+        &mut self.open
+    }
+
+    /// Whether [`Log::close`] has something to give.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        !self.open.is_empty() && !self.held
+    }
+
+    /// Takes the open batch with its number.
+    pub fn close(&mut self, sequencer: &Sequencer) -> Option<Box<LogBatch>> {
+        if !self.is_waiting() {
+            return None;
+        }
+        let keep = self.open.bytes.capacity().min(KEEP_BYTES);
+        let mut batch = Box::new(std::mem::take(&mut self.open));
+        // Most ticks of a busy core write about as much as the one before.
+        self.open.bytes.reserve(keep.min(batch.bytes.len()));
+        sequencer.behind_bytes.fetch_add(batch.bytes.len(), Ordering::Relaxed);
+        batch.number = sequencer.next.fetch_add(1, Ordering::SeqCst);
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_one_database_are_one_run() {
+        let mut batch = LogBatch::default();
+        batch.words(0, &[b"SET", b"a", b"1"]);
+        batch.words(0, &[b"DEL", b"a"]);
+        batch.words(3, &[b"SET", b"b", b""]);
+        batch.words(0, &[b"DEL", b"c"]);
+        let runs: Vec<(u16, &[u8])> = batch.iter().collect();
+        assert_eq!(
+            runs,
+            [
+                (0, &b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n"[..]),
+                (3, b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$0\r\n\r\n"),
+                (0, b"*2\r\n$3\r\nDEL\r\n$1\r\nc\r\n"),
+            ]
+        );
+        let mut other = LogBatch::default();
+        other.words(3, &[b"DEL", b"x"]);
+        other.extend(&batch);
+        assert_eq!(other.iter().map(|(db, _)| db).collect::<Vec<_>>(), [3, 0, 3, 0]);
+    }
+
+    #[test]
+    fn what_is_held_keeps_its_place_behind_the_release() {
+        let sequencer = Sequencer::default();
+        let mut logs = [Log::default(), Log::default()];
+        logs.iter_mut().for_each(|log| log.turn(true));
+        logs[0].hold();
+        logs[0].open().words(0, &[b"DEL", b"a"]);
+        assert!(logs[0].close(&sequencer).is_none());
+        logs[1].open().words(0, &[b"DEL", b"b"]);
+        assert_eq!(logs[1].close(&sequencer).map(|batch| batch.number), Some(0));
+        logs[0].release();
+        let batch = logs[0].close(&sequencer).expect("was held");
+        assert_eq!((batch.number, sequencer.next()), (1, 2));
+        assert!(logs[0].close(&sequencer).is_none());
+        assert_eq!(sequencer.behind_bytes(), 2 * batch.bytes.len());
+        sequencer.merged(batch.bytes.len());
+        assert_eq!(sequencer.behind_bytes(), batch.bytes.len());
+    }
+}
