@@ -16,6 +16,7 @@ pub mod introspect;
 pub mod keys;
 pub mod lookup;
 pub mod options;
+pub mod propagation;
 mod spec;
 pub mod string;
 pub mod syntax;
@@ -27,6 +28,7 @@ pub use error::{Error, Outcome};
 pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAccess, KeySpec, Server};
 
 use blocking::Blocking;
+use propagation::Propagation;
 
 use crate::keyspace::{EventClass, KeyView};
 use crate::resp::Writer;
@@ -43,11 +45,13 @@ pub struct Ctx<'a> {
     pub dirty: u64,
     /// Where the command may wait for a key: what it waits for.
     pub blocking: Option<&'a mut Blocking>,
+    /// Where the command says what it tells replicas in place of itself; `None` while nobody listens.
+    pub propagation: Option<&'a mut Propagation>,
 }
 
 impl<'a> Ctx<'a> {
     pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64) -> Ctx<'a> {
-        Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking: None }
+        Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking: None, propagation: None }
     }
 
     /// Every handler that changed data says so here, once a command has taken effect: `changes` is how many changes it made.

@@ -141,7 +141,9 @@ impl Shard {
             }
             let out = Writer::new(out, proto);
             let blocking = if blocks { Some(&mut self.blocking) } else { None };
-            let mut ctx = Ctx { keys, out, max_bulk_bytes: self.config.proto_max_bulk_len, dirty: 0, blocking };
+            let propagation = self.propagation.begin(false);
+            let max_bulk_bytes = self.config.proto_max_bulk_len;
+            let mut ctx = Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking, propagation };
             let outcome = handler(&mut ctx, args);
             self.changes += ctx.dirty;
             outcome

@@ -61,6 +61,7 @@ use waiters::WaiterTable;
 
 use crate::commands::blocking::Blocking;
 use crate::commands::lookup::{CommandId, Commands};
+use crate::commands::propagation::Propagation;
 use crate::config::Config;
 use crate::keyspace::{Garbage, Keyspace, Policy};
 use crate::node::Node;
@@ -198,6 +199,8 @@ pub struct Shard {
     pub(in crate::shard) blocked: BlockedClients,
     /// What the command at work says of waiting.
     blocking: Blocking,
+    /// What the command at work tells replicas in place of itself.
+    propagation: Propagation,
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     exec_id: CommandId,
@@ -260,6 +263,7 @@ impl Shard {
             rounds: Rounds::default(),
             blocked: BlockedClients::default(),
             blocking: Blocking::default(),
+            propagation: Propagation::default(),
             guests: None,
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,

@@ -1,0 +1,133 @@
+//! What a command tells replicas: the form in which it goes into the write log.
+//!
+//! A command that changed something (`Ctx::dirty > 0`) goes there as its client sent it, unless its handler says otherwise: what depends on the
+//! clock, on rounding or on what happened to be there is told in a form that has the same effect wherever and whenever it runs
+//! (SET with EX as SET with PXAT). The forms are those of Redis 7.0.
+//!
+//! Invariants
+//! - a shard has one [`Propagation`] and reuses it: a command allocates nothing, unless its form is longer than any before
+//! - with the log off no handler gets to see it, which costs a handler that has another form one branch
+
+use super::Ctx;
+
+/// A buffer that has grown beyond this is given back.
+const KEEP_BYTES: usize = 256 * 1024;
+
+/// What of a command that changed data goes into the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The command as its client sent it.
+    #[default]
+    Verbatim,
+    /// [`Propagation::commands`] in its place.
+    Instead,
+    /// Nothing.
+    Nothing,
+}
+
+/// What the command at work propagates.
+#[derive(Default)]
+pub struct Propagation {
+    form: Form,
+    /// RESP, one command after the other.
+    commands: Vec<u8>,
+    count: usize,
+}
+
+impl Propagation {
+    /// Forgets the last command's form. What the next handler is given: nothing while the log is off.
+    #[inline]
+    pub fn begin(&mut self, log_is_on: bool) -> Option<&mut Propagation> {
+        if !log_is_on {
+            return None;
+        }
+        self.form = Form::Verbatim;
+        if self.count > 0 {
+            self.forget();
+        }
+        Some(self)
+    }
+
+    fn forget(&mut self) {
+        self.count = 0;
+        self.commands.clear();
+        if self.commands.capacity() > KEEP_BYTES {
+            self.commands = Vec::new();
+        }
+    }
+
+    /// Counts only for a command that changed something.
+    #[inline]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// With [`Form::Instead`]: the commands in RESP, and how many they are. Several belong together.
+    #[inline]
+    pub fn commands(&self) -> (&[u8], usize) {
+        (&self.commands, self.count)
+    }
+
+    fn push(&mut self, args: &[&[u8]]) {
+        self.form = Form::Instead;
+        self.count += 1;
+        write_command(&mut self.commands, args);
+    }
+
+    fn push_with_number(&mut self, args: &[&[u8]], number: u64) {
+        self.form = Form::Instead;
+        self.count += 1;
+        write_header(&mut self.commands, b'*', args.len() + 1);
+        args.iter().for_each(|arg| write_arg(&mut self.commands, arg));
+        write_arg(&mut self.commands, itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn nothing(&mut self) {
+        self.form = Form::Nothing;
+        self.forget();
+    }
+}
+
+/// Appends a command in the form in which clients send it.
+pub fn write_command(buf: &mut Vec<u8>, args: &[&[u8]]) {
+    write_header(buf, b'*', args.len());
+    args.iter().for_each(|arg| write_arg(buf, arg));
+}
+
+fn write_arg(buf: &mut Vec<u8>, arg: &[u8]) {
+    write_header(buf, b'$', arg.len());
+    buf.extend_from_slice(arg);
+    buf.extend_from_slice(b"\r\n");
+}
+
+fn write_header(buf: &mut Vec<u8>, kind: u8, n: usize) {
+    buf.push(kind);
+    buf.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    buf.extend_from_slice(b"\r\n");
+}
+
+impl Ctx<'_> {
+    /// This command goes into the log instead of the one at work. Several calls: several commands.
+    #[inline]
+    pub fn propagate_as(&mut self, args: &[&[u8]]) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.push(args);
+        }
+    }
+
+    /// [`Ctx::propagate_as`] with `number` as the last argument.
+    #[inline]
+    pub fn propagate_with_number(&mut self, args: &[&[u8]], number: u64) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.push_with_number(args, number);
+        }
+    }
+
+    /// What the command at work changed is no concern of replicas.
+    #[inline]
+    pub fn propagate_nothing(&mut self) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.nothing();
+        }
+    }
+}
