@@ -5,7 +5,8 @@ mod completion;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
@@ -17,6 +18,7 @@ use super::ExecutorId;
 use super::activity::Activity;
 use super::limits::RECEIVE_BUFFERS;
 use super::mailbox::{self, Mailboxes, WakeUp};
+use super::net;
 use super::ring::{Ring, Wait};
 use super::socket::{Receiving, Socket};
 use crate::resp::Out;
@@ -73,6 +75,11 @@ pub enum Event<'a> {
         socket: SocketId,
         error: io::Error,
     },
+    /// [`Io::connect`] has come to its end; a socket that failed is to be closed.
+    Connected {
+        socket: SocketId,
+        error: Option<io::Error>,
+    },
     /// A descriptor given to [`Io::watch`] is readable.
     Readable {
         token: u32,
@@ -104,6 +111,7 @@ enum Op {
     Woken = 6,
     Watch = 7,
     Pause = 8,
+    Connect = 9,
 }
 
 /// How long [`Io::wind_up`] waits, at most.
@@ -245,6 +253,34 @@ impl<M> Io<M> {
         SocketId { index, generation }
     }
 
+    /// A place among the sockets without a connection behind it, for a client of the process itself. Whatever is asked of it does nothing.
+    pub fn reserve(&mut self) -> SocketId {
+        let index = self.sockets.insert(Socket::closed()) as u32;
+        SocketId { index, generation: 0 }
+    }
+
+    /// Connects a new socket to `address`; [`Event::Connected`] tells how that went. Until then it may only be closed.
+    pub fn connect(&mut self, address: SocketAddr) -> io::Result<SocketId> {
+        let fd = net::socket_for(address)?;
+        let id = self.attach(fd);
+        let Some(socket) = self.socket(id) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let entry = socket.connect(address);
+        self.push(entry, user_data(Op::Connect, id));
+        Ok(id)
+    }
+
+    /// Takes a connection out of this executor, so that another can have it. Only while nothing is being received or sent; else it is closed.
+    pub fn detach(&mut self, id: SocketId) -> Option<OwnedFd> {
+        let socket = self.socket(id)?;
+        if socket.busy() || socket.closing {
+            self.close(id);
+            return None;
+        }
+        let socket = self.sockets.remove(id.index as usize);
+        // SAFETY: the socket owned the descriptor, and the kernel has no operation on it.
+        Some(unsafe { OwnedFd::from_raw_fd(socket.fd) })
+    }
+
     fn socket(&mut self, id: SocketId) -> Option<&mut Socket> {
         self.sockets.get_mut(id.index as usize).filter(|socket| socket.generation == id.generation)
     }
@@ -351,7 +387,8 @@ impl<M> Io<M> {
             Receiving::Into(_) => Some(Op::ReceiveInto),
         };
         let sending = socket.sending.as_ref().map(|_| Op::Send);
-        for op in [receiving, sending].into_iter().flatten() {
+        let connecting = socket.connecting.as_ref().map(|_| Op::Connect);
+        for op in [receiving, sending, connecting].into_iter().flatten() {
             let cancel = opcode::AsyncCancel::new(user_data(op, id)).build();
             self.push(cancel, token_data(Op::Ignore, 0));
         }

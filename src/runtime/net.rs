@@ -100,6 +100,11 @@ pub fn listen_unix(path: &Path, permissions: u32, backlog: i32) -> Result<OwnedF
     open().map_err(|error| ListenError { at: path.display().to_string(), error })
 }
 
+/// A socket to connect to `address` with.
+pub fn socket_for(address: SocketAddr) -> io::Result<OwnedFd> {
+    Ok(Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?.into())
+}
+
 /// The two ends of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ends {

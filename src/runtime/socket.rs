@@ -5,10 +5,12 @@
 //! - the bytes of a send stay in `Sending` from its submission to its completion, and do not move
 //! - the descriptor is closed only when neither is in flight
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::ptr;
 
 use io_uring::{opcode, squeue, types};
+use socket2::SockAddr;
 
 use super::limits::{SEND_BYTES, SEND_PIECES};
 use super::ring::BUFFER_GROUP;
@@ -43,6 +45,8 @@ pub struct Socket {
     pub receiving: Receiving,
     /// Boxed, as the kernel keeps a pointer to the header.
     pub sending: Option<Box<Sending>>,
+    /// The address that is being connected to. Boxed, as the kernel keeps a pointer to it.
+    pub connecting: Option<Box<SockAddr>>,
     /// A finished send's memory, kept for the next one.
     spare: Option<Box<Sending>>,
     pub closing: bool,
@@ -52,7 +56,27 @@ pub struct Socket {
 
 impl Socket {
     pub fn new(fd: RawFd, generation: u32) -> Socket {
-        Socket { fd, generation, receiving: Receiving::Idle, sending: None, spare: None, closing: false, seen: 0 }
+        Socket {
+            fd,
+            generation,
+            receiving: Receiving::Idle,
+            sending: None,
+            connecting: None,
+            spare: None,
+            closing: false,
+            seen: 0,
+        }
+    }
+
+    /// A socket that nothing is behind, and that is never used.
+    pub fn closed() -> Socket {
+        Socket { closing: true, ..Socket::new(-1, 0) }
+    }
+
+    /// The entry that connects to `address`.
+    pub fn connect(&mut self, address: SocketAddr) -> squeue::Entry {
+        let address = self.connecting.insert(Box::new(address.into()));
+        opcode::Connect::new(types::Fd(self.fd), address.as_ptr().cast(), address.len()).build()
     }
 
     /// The entry that arms the multishot receive.
@@ -106,7 +130,7 @@ impl Socket {
 
     /// Whether the kernel still holds memory or a reference of this socket.
     pub fn busy(&self) -> bool {
-        !matches!(self.receiving, Receiving::Idle) || self.sending.is_some()
+        !matches!(self.receiving, Receiving::Idle) || self.sending.is_some() || self.connecting.is_some()
     }
 
     /// Gives back memory that an idle connection does not need.

@@ -36,7 +36,7 @@ impl Shard {
             Event::AcceptFailed { error, .. } => {
                 warn!("Accepting a connection failed: {error}. Raise the limit of open files if there are too many.");
             }
-            Event::Readable { .. } => {}
+            Event::Readable { .. } | Event::Connected { .. } => {}
         }
     }
 

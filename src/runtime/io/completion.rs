@@ -47,6 +47,7 @@ impl<M> Io<M> {
             op if op == Op::Receive as u8 => self.complete_receive(id, result, flags),
             op if op == Op::Send as u8 => self.complete_send(id, result),
             op if op == Op::ReceiveInto as u8 => self.complete_receive_into(id, result),
+            op if op == Op::Connect as u8 => self.complete_connect(id, result),
             op if op == Op::Accept as u8 => self.complete_accept(id.index as usize, result, flags),
             op if op == Op::WakeUp as u8 => {
                 // The kernel cannot post to that ring.
@@ -165,6 +166,17 @@ impl<M> Io<M> {
             0 => Event::Ended { socket: id, error: None }.into(),
             _ => Event::Ended { socket: id, error: Some(io::Error::from_raw_os_error(-result)) }.into(),
         }
+    }
+
+    fn complete_connect(&mut self, id: SocketId, result: i32) -> Completed {
+        let Some(socket) = self.socket(id) else { return Completed::Nothing };
+        socket.connecting = None;
+        if socket.closing {
+            self.finish_close(id);
+            return Completed::Nothing;
+        }
+        let error = (result < 0).then(|| io::Error::from_raw_os_error(-result));
+        Event::Connected { socket: id, error }.into()
     }
 
     fn complete_send(&mut self, id: SocketId, result: i32) -> Completed {
