@@ -13,7 +13,6 @@ const YES_NO: Kind = Kind::YesNo;
 const TEXT: Kind = Kind::Text;
 const PORT: Kind = Kind::Number { min: 0, max: u16::MAX as i64 };
 const INT: Kind = Kind::Number { min: 0, max: i32::MAX as i64 };
-const POSITIVE_INT: Kind = Kind::Number { min: 1, max: i32::MAX as i64 };
 const LONG: Kind = Kind::Number { min: 0, max: i64::MAX };
 const SIZE: Kind = Kind::Bytes { min: 0, max: MAX_SIGNED };
 const POSITIVE_SIZE: Kind = Kind::Bytes { min: 1, max: MAX_SIGNED };
@@ -78,7 +77,6 @@ pub(super) static ABSENT: &[Directive] = &[
     off(&["bgsave_cpulist"], TEXT, &[""], Start, Threads, "a child process that saves"),
 
     off(&["socket-mark-id"], Kind::Number { min: 0, max: u32::MAX as i64 }, &["0"], Start, Network, "marks on sockets"),
-    kept(&["bind-source-addr"], TEXT, "", Runtime, Network, "No effect: Basalt opens no connections."),
     off(&["maxmemory-clients"], TEXT, &["0"], Runtime, Clients, "eviction of clients"),
 
     kept(&["activerehashing"], YES_NO, "yes", Runtime, Memory, "No effect: tables grow by segments and never rehash."),
@@ -121,30 +119,7 @@ pub(super) static ABSENT: &[Directive] = &[
     kept(&["aof-rewrite-incremental-fsync"], YES_NO, "yes", Runtime, Persistence, "No effect."),
     kept(&["aof-disable-auto-gc"], YES_NO, "no", Runtime, Persistence, "No effect."),
 
-    row(&["replicaof", "slaveof"], Kind::Master, "no one", Start, Replication, "replication", Slot::Off(Off { values: &[""], needs: "replication" })),
-    kept(&["masterauth"], Kind::Secret, "", Runtime, Replication, "No effect."),
-    kept(&["masteruser"], TEXT, "", Runtime, Replication, "No effect."),
-    kept(&["replica-serve-stale-data", "slave-serve-stale-data"], YES_NO, "yes", Runtime, Replication, "No effect."),
-    kept(&["replica-read-only", "slave-read-only"], YES_NO, "yes", Runtime, Replication, "No effect."),
-    kept(&["replica-lazy-flush", "slave-lazy-flush"], YES_NO, "no", Runtime, Replication, "No effect."),
-    kept(&["replica-priority", "slave-priority"], INT, "100", Runtime, Replication, "No effect."),
-    kept(&["replica-announced"], YES_NO, "yes", Runtime, Replication, "No effect."),
-    kept(&["replica-announce-ip", "slave-announce-ip"], TEXT, "", Runtime, Replication, "No effect."),
-    kept(&["replica-announce-port", "slave-announce-port"], PORT, "0", Runtime, Replication, "No effect."),
-    kept(&["replica-ignore-maxmemory", "slave-ignore-maxmemory"], YES_NO, "yes", Runtime, Replication, "No effect."),
-    kept(&["replica-ignore-disk-write-errors"], YES_NO, "no", Runtime, Replication, "No effect."),
-    kept(&["propagation-error-behavior"], Kind::Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", Runtime, Replication, "No effect."),
-    kept(&["repl-diskless-sync"], YES_NO, "yes", Runtime, Replication, "No effect."),
-    kept(&["repl-diskless-sync-delay"], INT, "5", Runtime, Replication, "No effect."),
-    kept(&["repl-diskless-sync-max-replicas"], INT, "0", Runtime, Replication, "No effect."),
-    kept(&["repl-diskless-load"], Kind::Choice(&["disabled", "on-empty-db", "swapdb"]), "disabled", Runtime, Replication, "No effect."),
-    kept(&["repl-disable-tcp-nodelay"], YES_NO, "no", Runtime, Replication, "No effect."),
-    kept(&["repl-ping-replica-period", "repl-ping-slave-period"], POSITIVE_INT, "10", Runtime, Replication, "No effect."),
-    kept(&["repl-timeout"], POSITIVE_INT, "60", Runtime, Replication, "No effect."),
-    kept(&["repl-backlog-size"], POSITIVE_SIZE, "1mb", Runtime, Replication, "No effect."),
-    kept(&["repl-backlog-ttl"], LONG, "3600", Runtime, Replication, "No effect."),
-    off(&["min-replicas-to-write", "min-slaves-to-write"], INT, &["0"], Runtime, Replication, "replication"),
-    kept(&["min-replicas-max-lag", "min-slaves-max-lag"], INT, "10", Runtime, Replication, "No effect."),
+    kept(&["repl-diskless-sync-period"], INT, "0", Runtime, Replication, "No effect: how long a snapshot waits for replicas is what `repl-diskless-sync-delay` says."),
 
     off(&["cluster-enabled"], YES_NO, &["no"], Start, Cluster, "cluster mode (for direct access to cores write 'core-endpoints yes')"),
     kept(&["cluster-config-file"], TEXT, "nodes.conf", Start, Cluster, "No effect."),

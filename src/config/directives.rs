@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::events::KeyspaceEvents;
 use super::fields::{
-    BindAddress, Field, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimits, Permission, Secret, Supervised,
+    BindAddress, DisklessLoad, Field, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimits, Permission, PrimaryAddress,
+    PropagationErrors, Secret, Supervised,
 };
 use super::table::Change::{Protected, Runtime, Start};
 use super::table::{Directive, Feature, Slot};
@@ -18,12 +19,16 @@ use super::values::{Kind, MAX_SIGNED, Setting};
 pub(super) const MIN_HZ: u32 = 1;
 pub(super) const MAX_HZ: u32 = 500;
 
+/// The smallest backlog; Redis's limit.
+pub(super) const MIN_BACKLOG_BYTES: u64 = 16 << 10;
+
 /// Far more shards than any machine has CPUs, within the 16384 slots that they share.
 const MAX_SHARDS: i64 = 1024;
 const DEFAULT_CORE_PORT_OFFSET: u16 = 1000;
 const MIN_BUFFER_LIMIT: u64 = 1 << 20;
 
 const INT: Kind = Kind::Number { min: 0, max: i32::MAX as i64 };
+const POSITIVE_INT: Kind = Kind::Number { min: 1, max: i32::MAX as i64 };
 const LONG: Kind = Kind::Number { min: 0, max: i64::MAX };
 const PORT: Kind = Kind::Number { min: 0, max: u16::MAX as i64 };
 const SIZE: Kind = Kind::Bytes { min: 0, max: MAX_SIGNED };
@@ -103,6 +108,8 @@ directives! {
     protected_mode: bool = ("protected-mode", [], Kind::YesNo, "yes", Runtime, Network),
     /// Connections that may wait to be accepted, on each listening socket.
     tcp_backlog: u32 = ("tcp-backlog", [], INT, "511", Start, Network),
+    /// Address that the link to a primary comes from; empty lets the kernel choose.
+    bind_source_addr: String = ("bind-source-addr", [], Kind::Text, "", Runtime, Network),
     /// Seconds without traffic after which the kernel asks whether a client is still there; 0 never.
     tcp_keepalive: u32 = ("tcp-keepalive", [], INT, "300", Runtime, Network),
 
@@ -241,7 +248,7 @@ directives! {
     /// No effect yet. The process title.
     proc_title_template: String =
         ("proc-title-template", [], Kind::TitleTemplate, "{title} {listen-addr} {server-mode}", Runtime, Process),
-    /// No effect yet. Seconds that a shutdown waits for replicas to catch up.
+    /// Seconds that a shutdown waits for replicas to catch up.
     shutdown_timeout: u32 = ("shutdown-timeout", [], INT, "10", Runtime, Process),
 
     /// No effect yet. Milliseconds after which a script that still runs is answered for with BUSY; 0 never.
@@ -249,10 +256,71 @@ directives! {
 
     /// No effect yet. Name of the snapshot file.
     dbfilename: String = ("dbfilename", [], Kind::FileName, "dump.rdb", Protected, Persistence),
-    /// No effect yet. Whether snapshots are compressed.
+    /// Whether strings are compressed in snapshots.
     rdbcompression: bool = ("rdbcompression", [], Kind::YesNo, "yes", Runtime, Persistence),
-    /// No effect yet. Whether snapshots carry a checksum.
+    /// Whether snapshots carry a checksum.
     rdbchecksum: bool = ("rdbchecksum", [], Kind::YesNo, "yes", Start, Persistence),
+
+    /// Host and port of the primary to be a replica of. REPLICAOF changes it at run time, and CONFIG REWRITE writes it.
+    replicaof: Option<PrimaryAddress> = ("replicaof", ["slaveof"], Kind::Master, "no one", Start, Replication),
+    /// Password for the primary.
+    masterauth: Secret = ("masterauth", ["primaryauth"], Kind::Secret, "", Runtime, Replication),
+    /// User for the primary; empty is its default user.
+    masteruser: String = ("masteruser", ["primaryuser"], Kind::Text, "", Runtime, Replication),
+    /// Whether a replica without a link to its primary, or that takes its first snapshot, serves the data it has; else it answers with MASTERDOWN.
+    replica_serve_stale_data: bool =
+        ("replica-serve-stale-data", ["slave-serve-stale-data"], Kind::YesNo, "yes", Runtime, Replication),
+    /// Whether a replica refuses writes of its clients.
+    replica_read_only: bool = ("replica-read-only", ["slave-read-only"], Kind::YesNo, "yes", Runtime, Replication),
+    /// No effect: what a new snapshot replaces is always freed in the background.
+    replica_lazy_flush: bool = ("replica-lazy-flush", ["slave-lazy-flush"], Kind::YesNo, "no", Runtime, Replication),
+    /// How willing Sentinel is to promote this replica: the lower the better, 0 is never.
+    replica_priority: u32 = ("replica-priority", ["slave-priority"], INT, "100", Runtime, Replication),
+    /// Whether Sentinel lists this replica to others.
+    replica_announced: bool = ("replica-announced", [], Kind::YesNo, "yes", Runtime, Replication),
+    /// Address that a replica gives its primary for others to reach it by; empty is the one that it connects from.
+    replica_announce_ip: String =
+        ("replica-announce-ip", ["slave-announce-ip"], Kind::Text, "", Runtime, Replication),
+    /// Port that a replica gives its primary for others to reach it by; 0 is `port`.
+    replica_announce_port: u16 =
+        ("replica-announce-port", ["slave-announce-port"], PORT, "0", Runtime, Replication),
+    /// Whether a replica leaves eviction to its primary.
+    replica_ignore_maxmemory: bool =
+        ("replica-ignore-maxmemory", ["slave-ignore-maxmemory"], Kind::YesNo, "yes", Runtime, Replication),
+    /// No effect yet. Whether a replica goes on when it cannot write to disk.
+    replica_ignore_disk_write_errors: bool =
+        ("replica-ignore-disk-write-errors", [], Kind::YesNo, "no", Runtime, Replication),
+    /// What happens when a command of the primary fails here: it is logged and counted, or the process ends (panic: in Redis, on a bad append-only file as well).
+    propagation_error_behavior: PropagationErrors =
+        ("propagation-error-behavior", [], Kind::Choice(PropagationErrors::NAMES), "ignore", Runtime, Replication),
+    /// No effect: a snapshot always goes to the replicas without a file between, as with yes.
+    repl_diskless_sync: bool = ("repl-diskless-sync", [], Kind::YesNo, "yes", Runtime, Replication),
+    /// Seconds that a snapshot for replicas waits for more of them.
+    repl_diskless_sync_delay: u32 = ("repl-diskless-sync-delay", [], INT, "5", Runtime, Replication),
+    /// Replicas that end that wait when they are there; 0 is the whole time.
+    repl_diskless_sync_max_replicas: u32 =
+        ("repl-diskless-sync-max-replicas", [], INT, "0", Runtime, Replication),
+    /// How a replica loads a snapshot: disabled writes it to a file first; on-empty-db loads from the socket where there is no data; swapdb always does, and serves the old data meanwhile.
+    repl_diskless_load: DisklessLoad =
+        ("repl-diskless-load", [], Kind::Choice(DisklessLoad::NAMES), "on-empty-db", Runtime, Replication),
+    /// Whether what goes to replicas may wait to fill packets.
+    repl_disable_tcp_nodelay: bool = ("repl-disable-tcp-nodelay", [], Kind::YesNo, "no", Runtime, Replication),
+    /// Seconds between the pings that a primary sends its replicas.
+    repl_ping_replica_period: u32 =
+        ("repl-ping-replica-period", ["repl-ping-slave-period"], POSITIVE_INT, "10", Runtime, Replication),
+    /// Seconds without a sign of the other side after which a link counts as broken.
+    repl_timeout: u32 = ("repl-timeout", [], POSITIVE_INT, "60", Runtime, Replication),
+    /// Bytes of the stream that are kept for replicas that come back; what is below 16384 is taken as that.
+    repl_backlog_size: u64 =
+        ("repl-backlog-size", [], Kind::Bytes { min: 1, max: MAX_SIGNED }, "1mb", Runtime, Replication),
+    /// Seconds after which a primary without replicas gives up the backlog; 0 never.
+    repl_backlog_ttl: u64 = ("repl-backlog-ttl", [], LONG, "3600", Runtime, Replication),
+    /// Replicas without which a primary refuses writes; 0 is none.
+    min_replicas_to_write: u32 =
+        ("min-replicas-to-write", ["min-slaves-to-write"], INT, "0", Runtime, Replication),
+    /// Seconds since its last acknowledgement up to which a replica counts for that; 0 turns it off.
+    min_replicas_max_lag: u32 =
+        ("min-replicas-max-lag", ["min-slaves-max-lag"], INT, "10", Runtime, Replication),
 }
 
 const DEFAULT_PIDFILE: &str = "/var/run/basalt.pid";

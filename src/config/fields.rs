@@ -203,6 +203,32 @@ impl fmt::Display for BindAddress {
     }
 }
 
+/// Where the primary of a replica listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimaryAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Field for Option<PrimaryAddress> {
+    fn load(&mut self, setting: &Setting) {
+        let Setting::Words(words) = setting else { table_is_wrong(setting) };
+        *self = match words.as_slice() {
+            [] => None,
+            [host, port] => {
+                let port = port.parse().unwrap_or_else(|_| table_is_wrong(setting));
+                Some(PrimaryAddress { host: host.clone(), port })
+            }
+            _ => table_is_wrong(setting),
+        };
+    }
+
+    fn store(&self) -> Setting {
+        let words = |address: &PrimaryAddress| vec![address.host.clone(), address.port.to_string()];
+        Setting::Words(self.as_ref().map_or_else(Vec::new, words))
+    }
+}
+
 /// When a client that does not read its replies is cut off; 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputLimit {
@@ -323,5 +349,23 @@ choice_enum! {
         Yes = "yes",
         Relative = "relative",
         Absolute = "absolute",
+    }
+}
+
+choice_enum! {
+    /// How a replica loads a snapshot of its primary.
+    DisklessLoad {
+        Disabled = "disabled",
+        OnEmptyDb = "on-empty-db",
+        Swapdb = "swapdb",
+    }
+}
+
+choice_enum! {
+    /// What a replica does when a command of its primary fails.
+    PropagationErrors {
+        Ignore = "ignore",
+        Panic = "panic",
+        PanicOnReplicas = "panic-on-replicas",
     }
 }

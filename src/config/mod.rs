@@ -34,7 +34,8 @@ mod values;
 pub use directives::{Config, Origin};
 pub use events::KeyspaceEvents;
 pub use fields::{
-    BindAddress, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimit, OutputLimits, Permission, Secret, Supervised,
+    BindAddress, DisklessLoad, LogLevel, MaxmemoryPolicy, OomScoreAdj, OutputLimit, OutputLimits, Permission,
+    PrimaryAddress, PropagationErrors, Secret, Supervised,
 };
 pub use parse::{ConfigError, LineError, Origin as LineOrigin, Reader};
 pub use rewrite::{rewrite, rewrite_to};

@@ -125,7 +125,7 @@ fn lines_for(directive: &Directive, config: &Config, in_file: bool) -> VecDeque<
 /// Whether a default value is better left out than written.
 fn says_nothing(kind: Kind, default: &Setting) -> bool {
     match (kind, default) {
-        (Kind::Addresses, _) => true,
+        (Kind::Addresses | Kind::Master, _) => true,
         (Kind::Text, Setting::Text(text)) => text.is_empty(),
         (Kind::Secret, _) => true,
         _ => false,

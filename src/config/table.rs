@@ -182,6 +182,7 @@ impl Directive {
             Slot::Line => return Err("Bad directive or wrong number of arguments".into()),
         }
         config.hz = config.hz.clamp(directives::MIN_HZ, directives::MAX_HZ);
+        config.repl_backlog_size = config.repl_backlog_size.max(directives::MIN_BACKLOG_BYTES);
         Ok(())
     }
 

@@ -89,7 +89,7 @@ fn every_bound_fits_its_field() {
         for bound in bounds {
             let mut config = Config::default();
             directive.assign(&mut config, std::slice::from_ref(&bound)).unwrap();
-            if directive.name != "hz" {
+            if !["hz", "repl-backlog-size"].contains(&directive.name) {
                 assert_eq!(directive.show(&config), bound, "{}", directive.name);
             }
         }
@@ -171,6 +171,11 @@ fn values_are_read_as_redis_reads_them() {
         ("  # comment\n\n\tPORT   17393  \r\n", "port", "17393"),
         ("save \"\"", "save", ""),
         ("replicaof no one", "replicaof", ""),
+        ("slaveof db.example 6380", "replicaof", "db.example 6380"),
+        ("replicaof ::1 6380\nslaveof NO ONE", "slaveof", ""),
+        ("primaryauth a\nmasterauth \"b c\"", "primaryauth", "b c"),
+        ("min-slaves-to-write 2", "min-replicas-to-write", "2"),
+        ("repl-backlog-size 1", "repl-backlog-size", "16384"),
         ("repl-backlog-size 10mb", "repl-backlog-size", "10485760"),
         ("user default on nopass sanitize-payload ~* &* +@all", "port", "6379"),
     ];
@@ -226,6 +231,11 @@ fn errors_name_place_and_reason() {
         ("notify-keyspace-events q", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
         ("rename-command GET", "Bad directive or wrong number of arguments"),
         ("replicaof a", "wrong number of arguments"),
+        ("replicaof a b c", "wrong number of arguments"),
+        ("replicaof a 65536", "Invalid master port"),
+        ("replicaof a x", "Invalid master port"),
+        ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
+        ("repl-diskless-load yes", "argument(s) must be one of the following: disabled, on-empty-db, swapdb"),
         ("shutdown-on-sigint save nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
         ("syslog-ident \"\\xff\"", "argument must be valid UTF-8"),
     ];
@@ -260,10 +270,8 @@ fn what_is_absent_is_refused_with_the_alternative() {
         ("save 3600 1", "'save 3600 1' needs snapshots to disk", "write 'save \"\"'"),
         ("appendonly yes", "'appendonly yes' needs the append-only file", "write 'appendonly no'"),
         ("cluster-enabled yes", "'cluster-enabled yes' needs cluster mode", "'core-endpoints yes'"),
-        ("slaveof 127.0.0.1 6379", "'replicaof 127.0.0.1 6379' needs replication", "write 'replicaof no one'"),
         ("tls-port 6380", "'tls-port 6380' needs TLS", "write 'tls-port 0'"),
         ("syslog-enabled yes", "needs logging to syslog", "write 'syslog-enabled no'"),
-        ("min-replicas-to-write 1", "needs replication", "write 'min-replicas-to-write 0'"),
         ("aclfile /a", "needs access control lists", "write 'requirepass'"),
         ("user alice on", "access control lists", "'requirepass'"),
         ("loadmodule /a.so", "modules", "leave 'loadmodule' out"),
@@ -492,6 +500,24 @@ fn rewrite_keeps_what_the_operator_wrote() {
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no temporary file is left");
 }
 
+/// What Sentinel relies on.
+#[test]
+fn rewrite_writes_the_role() {
+    let folder = Folder::new();
+    let path = folder.file("a.conf", "port 17394\nslaveof db.example 6380\nhz 20\n");
+    let mut config = start(&[path.to_str().unwrap()]).unwrap();
+    assert_eq!(config.replicaof, Some(PrimaryAddress { host: "db.example".to_owned(), port: 6380 }));
+    let text = || std::fs::read_to_string(&path).unwrap();
+    config.replicaof = None;
+    rewrite(&config).unwrap();
+    assert!(!text().contains("replicaof") && !text().contains("slaveof"), "{}", text());
+    config.replicaof = Some(PrimaryAddress { host: "::1".to_owned(), port: 7 });
+    rewrite(&config).unwrap();
+    assert_eq!(text().lines().filter(|line| *line == "replicaof ::1 7").count(), 1, "{}", text());
+    let error = set(&config, &[("slaveof", "no one")], Origin::Local).expect_err("REPLICAOF does that");
+    assert!(error.ends_with("can't set immutable config"), "{error}");
+}
+
 #[test]
 fn rewrite_needs_a_file_it_can_write() {
     let mut config = Config::default();
@@ -534,6 +560,8 @@ fn any_line() -> impl Strategy<Value = String> {
         "slave-read-only no",
         "save \"\"",
         "replicaof no one",
+        "replicaof 10.0.0.1 6380",
+        "repl-diskless-load swapdb",
         "loglevel debug",
         "logfile \"\"",
         "logfile \"a b\"",

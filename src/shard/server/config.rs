@@ -14,7 +14,7 @@ use crate::observe::logging;
 use crate::resp::Out;
 use crate::runtime::memory;
 use crate::shard::fanout::{Call, written};
-use crate::shard::{Client, Shard, ShardIo};
+use crate::shard::{Client, Message, Shard, ShardIo};
 
 pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
     let args = call.args();
@@ -62,11 +62,21 @@ async fn set(call: &Call) -> Result<(), Error> {
     let owned: Vec<(Vec<u8>, Vec<u8>)> = pairs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     let changed = call.on(0, move |shard, _| shard.change_config(&owned, origin)).await;
     let (new, listeners) = changed.ok_or(Error::text("ERR server is shutting down"))?.map_err(Error::with)?;
-    call.on_all(move |shard, _| shard.set_config(new.clone())).await;
+    spread(call, new).await;
     for (shard, own) in listeners.into_iter().flatten().enumerate() {
         call.on(shard, move |_, io| listen_instead(io, own)).await;
     }
     Ok(())
+}
+
+/// Gives every executor a configuration.
+pub async fn spread(call: &Call, config: Arc<Config>) {
+    let of_replication = config.clone();
+    call.here(|shard, io| {
+        let take = Message::Control(Box::new(move |core, _| core.set_config(of_replication)));
+        io.post(shard.shared.shards, take);
+    });
+    call.on_all(move |shard, _| shard.set_config(config.clone())).await;
 }
 
 /// Replaces a core's TCP listeners. Connections stay.
