@@ -8,10 +8,14 @@
 #![allow(dead_code, unused_imports)] // each suite uses a part
 
 pub mod conn;
+pub mod link;
+pub mod node;
 pub mod proc;
 pub mod server;
 
 pub use conn::{Conn, Reply};
+pub use link::Link;
+pub use node::{Kind, Node};
 pub use server::{Flavour, Launch, Server, free_port};
 
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use super::{Conn, PATIENCE, Reply, conn, proc};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Which program a binary turned out to be, whoever it plays.
@@ -96,9 +97,11 @@ pub struct Launch {
     stdin: Option<Vec<u8>>,
     unix_socket: bool,
     defaults: bool,
+    /// What stands before the server in the command line.
+    through: Vec<String>,
     /// Run in the process before the program is.
     prepare: Option<fn() -> std::io::Result<()>>,
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl Launch {
@@ -119,8 +122,9 @@ impl Launch {
             stdin: None,
             unix_socket: false,
             defaults: true,
+            through: Vec::new(),
             prepare: None,
-            dir: TempDir::new(),
+            dir: Arc::new(TempDir::new()),
         }
     }
 
@@ -139,6 +143,13 @@ impl Launch {
         let path = self.dir.path().join(name);
         fs::write(&path, self.fill_in(text)).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));
         self.file.get_or_insert_with(|| path.to_string_lossy().into_owned());
+        self
+    }
+
+    /// Takes the directory of another run, with all that is in it, and passes a configuration file from it first.
+    pub fn again(mut self, dir: &Arc<TempDir>, file: &Path) -> Launch {
+        self.dir = Arc::clone(dir);
+        self.file = Some(file.to_string_lossy().into_owned());
         self
     }
 
@@ -174,12 +185,19 @@ impl Launch {
         self.dir.path()
     }
 
+    /// The directory, to be used `again`.
+    pub fn shared_dir(&self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
     pub fn flavour(&self) -> Flavour {
         flavour_of(&self.binary)
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut words = self.through.iter().map(OsString::from).chain([self.binary.clone().into_os_string()]);
+        let mut command = Command::new(words.next().expect("at least the server itself"));
+        command.args(words);
         command.args(&self.file);
         if self.defaults {
             command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
@@ -203,10 +221,17 @@ impl Launch {
         command
     }
 
-    /// Starts the process, its output going to `server.log` in its directory.
+    /// Runs the server by another program, which must become it: `ip netns exec`.
+    pub fn through(mut self, words: &[&str]) -> Launch {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts the process, its output going to the end of `server.log` in its directory.
     pub fn spawn(self) -> Server {
         let log = self.dir.path().join("server.log");
-        let out = File::create(&log).unwrap_or_else(|e| panic!("creating {}: {e}", log.display()));
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.unwrap_or_else(|e| panic!("creating {}: {e}", log.display()));
         let err = out.try_clone().expect("duplicating a descriptor");
         let mut command = self.command();
         command.stdout(out).stderr(err).stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -240,7 +265,7 @@ pub struct Server {
     child: Child,
     log: PathBuf,
     ended: Option<ExitStatus>,
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl Server {
