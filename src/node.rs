@@ -71,6 +71,12 @@ impl Service for Node {
         }
     }
 
+    fn after_tasks(&mut self, io: &mut ShardIo) {
+        if let Node::Shard(shard) = self {
+            shard.close_log(io);
+        }
+    }
+
     fn stopping(&self) -> bool {
         match self {
             Node::Shard(shard) => shard.stopping(),

@@ -9,7 +9,7 @@
 //!
 //! Knows nothing of offsets: those come into being where batches are merged.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::resp::Args;
 
@@ -95,12 +95,21 @@ fn write_header(out: &mut Vec<u8>, sign: u8, number: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The writes of one MULTI block, which replicas execute as one too.
+#[derive(Debug, Default)]
+pub struct LogBlock {
+    writes: LogBatch,
+    count: usize,
+}
+
 /// What the logs of all cores share: the order, and how far the replication executor is behind.
 #[derive(Debug, Default)]
 pub struct Sequencer {
     next: AtomicU64,
     /// Bytes that are closed and not merged yet.
     behind_bytes: AtomicUsize,
+    /// Some core holds writers back until there is less.
+    waited_for: AtomicBool,
 }
 
 /// Bytes that may wait for the replication executor. Beyond, clients that write are not read until half of it is merged.
@@ -112,13 +121,23 @@ impl Sequencer {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// The replication executor has taken over so many bytes of batches.
-    pub fn merged(&self, bytes: usize) {
-        self.behind_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// The replication executor has taken over so many bytes of batches. Whether cores are to be told, as they wait for that.
+    pub fn merged(&self, bytes: usize) -> bool {
+        let left = self.behind_bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        left <= BEHIND_BYTES / 2
+            && self.waited_for.load(Ordering::SeqCst)
+            && self.waited_for.swap(false, Ordering::SeqCst)
     }
 
-    pub fn behind_bytes(&self) -> usize {
-        self.behind_bytes.load(Ordering::Relaxed)
+    /// Whether so much waits for the replication executor that writers have to.
+    pub fn is_behind(&self) -> bool {
+        self.behind_bytes.load(Ordering::Relaxed) > BEHIND_BYTES
+    }
+
+    /// Whether writers who were held back have to wait on. If so, [`Sequencer::merged`] will tell when to ask again.
+    pub fn wait_on(&self) -> bool {
+        self.waited_for.store(true, Ordering::SeqCst);
+        self.behind_bytes.load(Ordering::SeqCst) > BEHIND_BYTES / 2
     }
 }
 
@@ -131,6 +150,8 @@ pub struct Log {
     on: bool,
     held: bool,
     open: LogBatch,
+    /// Of the block at work.
+    block: Option<LogBlock>,
 }
 
 impl Log {
@@ -145,6 +166,7 @@ impl Log {
         self.on = on;
         if !on {
             self.open = LogBatch::default();
+            self.block = None;
         }
     }
 
@@ -157,11 +179,45 @@ impl Log {
         self.held = false;
     }
 
-    /// Where the next command goes. Only while the log is on.
+    /// Enters commands in one database, which belong together if they are several. Only while the log is on.
     #[inline]
-    pub fn open(&mut self) -> &mut LogBatch {
+    pub fn enter(&mut self, count: usize, write: impl FnOnce(&mut LogBatch)) {
         debug_assert!(self.on);
-        &mut self.open
+        match &mut self.block {
+            Some(block) => {
+                block.count += count;
+                write(&mut block.writes);
+            }
+            None if count == 1 => write(&mut self.open),
+            None => {
+                let mut block = LogBlock { count, ..LogBlock::default() };
+                write(&mut block.writes);
+                self.enter_block(block);
+            }
+        }
+    }
+
+    /// What is entered from here on belongs to a block that has entered this already.
+    pub fn begin_block(&mut self, block: LogBlock) {
+        self.block = Some(block);
+    }
+
+    /// What is entered from here on does not belong to the block any more; what the block has entered so far.
+    pub fn leave_block(&mut self) -> LogBlock {
+        self.block.take().unwrap_or_default()
+    }
+
+    /// Enters a whole block.
+    pub fn enter_block(&mut self, block: LogBlock) {
+        let LogBlock { writes, count } = block;
+        let (Some(first), Some(last)) = (writes.runs.first(), writes.runs.last()) else { return };
+        if count > 1 {
+            self.open.words(first.db.into(), &[b"MULTI"]);
+        }
+        self.open.extend(&writes);
+        if count > 1 {
+            self.open.words(last.db.into(), &[b"EXEC"]);
+        }
     }
 
     /// Whether [`Log::close`] has something to give.
@@ -212,21 +268,60 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_framed_where_it_is_more_than_one_command() {
+        let mut log = Log::default();
+        log.turn(true);
+        log.begin_block(LogBlock::default());
+        log.enter(1, |batch| batch.words(0, &[b"DEL", b"a"]));
+        let block = log.leave_block();
+        log.enter(1, |batch| batch.words(0, &[b"DEL", b"between"]));
+        log.begin_block(block);
+        log.enter(1, |batch| batch.words(1, &[b"DEL", b"b"]));
+        let block = log.leave_block();
+        log.enter_block(block);
+        log.enter_block(LogBlock::default());
+        log.enter(2, |batch| batch.append(1, b"(two)"));
+        let sequencer = Sequencer::default();
+        let batch = log.close(&sequencer).expect("has commands");
+        let text: Vec<(u16, String)> =
+            batch.iter().map(|(db, bytes)| (db, String::from_utf8_lossy(bytes).replace("\r\n", " "))).collect();
+        let expected = [
+            (0, "*2 $3 DEL $7 between *1 $5 MULTI *2 $3 DEL $1 a "),
+            (1, "*2 $3 DEL $1 b *1 $4 EXEC *1 $5 MULTI (two)*1 $4 EXEC "),
+        ];
+        assert_eq!(text, expected.map(|(db, text)| (db, text.to_owned())));
+    }
+
+    #[test]
     fn what_is_held_keeps_its_place_behind_the_release() {
         let sequencer = Sequencer::default();
         let mut logs = [Log::default(), Log::default()];
         logs.iter_mut().for_each(|log| log.turn(true));
         logs[0].hold();
-        logs[0].open().words(0, &[b"DEL", b"a"]);
+        logs[0].enter(1, |batch| batch.words(0, &[b"DEL", b"a"]));
         assert!(logs[0].close(&sequencer).is_none());
-        logs[1].open().words(0, &[b"DEL", b"b"]);
+        logs[1].enter(1, |batch| batch.words(0, &[b"DEL", b"b"]));
         assert_eq!(logs[1].close(&sequencer).map(|batch| batch.number), Some(0));
         logs[0].release();
         let batch = logs[0].close(&sequencer).expect("was held");
         assert_eq!((batch.number, sequencer.next()), (1, 2));
         assert!(logs[0].close(&sequencer).is_none());
-        assert_eq!(sequencer.behind_bytes(), 2 * batch.bytes.len());
-        sequencer.merged(batch.bytes.len());
-        assert_eq!(sequencer.behind_bytes(), batch.bytes.len());
+    }
+
+    #[test]
+    fn writers_wait_until_half_is_merged() {
+        let sequencer = Sequencer::default();
+        let mut log = Log::default();
+        log.turn(true);
+        let part = vec![b'x'; BEHIND_BYTES / 4];
+        for _ in 0..5 {
+            log.enter(1, |batch| batch.append(0, &part));
+            assert!(log.close(&sequencer).is_some());
+        }
+        assert!(sequencer.is_behind() && sequencer.wait_on());
+        assert!(!sequencer.merged(part.len()) && !sequencer.merged(part.len()));
+        assert!(!sequencer.is_behind() && sequencer.wait_on());
+        assert!(sequencer.merged(part.len()), "somebody waits");
+        assert!(!sequencer.wait_on());
     }
 }

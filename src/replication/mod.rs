@@ -101,6 +101,16 @@ impl Replication {
         status::Status { id: self.shared.replication_id.clone(), ..status::Status::default() }
     }
 
+    /// The virtual client has run what it was given.
+    pub fn on_applied_bytes(&mut self, _io: &mut ShardIo) {}
+
+    /// Lets cores look again at what they wait for.
+    fn wake_shards(&self, io: &mut ShardIo) {
+        for shard in 0..self.shared.shards {
+            io.post(shard, Message::Run(Box::new(|_, _| ())));
+        }
+    }
+
     /// The present moment has come ten times a second.
     pub fn tend(&mut self, _io: &mut ShardIo) {}
 
@@ -128,7 +138,11 @@ impl Replication {
         match message {
             Message::Stop => self.stop = true,
             Message::Control(control) => control(self, io),
-            Message::Log(batch) => self.shared.sequencer.merged(batch.bytes.len()),
+            Message::Log(batch) => {
+                if self.shared.sequencer.merged(batch.bytes.len()) {
+                    self.wake_shards(io);
+                }
+            }
             Message::Handover(_)
             | Message::Chunk(_)
             | Message::Apply { .. }

@@ -29,6 +29,9 @@ pub trait Service: Sized + 'static {
     /// Everything of this tick has been handled: hand over what is to be sent.
     fn end_tick(&mut self, io: &mut Io<Self::Message>);
 
+    /// Tasks have run, between two ticks, and what they posted is about to leave.
+    fn after_tasks(&mut self, io: &mut Io<Self::Message>);
+
     /// Whether the executor is to end after this tick.
     fn stopping(&self) -> bool;
 }
@@ -69,7 +72,10 @@ pub(super) async fn run<S: Service>(core: Rc<Core<S>>, mut buffers: Buffers) -> 
         if core.tasks.runnable() {
             glommio::executor().yield_task_queue_now().await;
             // What the tasks sent or posted leaves in the next tick, which must not sleep before.
-            core.io.borrow_mut().flush_messages();
+            core.with(|service, io| {
+                service.after_tasks(io);
+                io.flush_messages();
+            });
         }
     }
 }

@@ -10,8 +10,9 @@ use super::reply::Replies;
 use super::watch::Watched;
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
+use crate::replication::status::Hello;
 use crate::resp::parser::Parser;
-use crate::resp::{Out, Proto};
+use crate::resp::{Out, OwnedArgs, Proto};
 use crate::runtime::SocketId;
 use crate::runtime::net::Ends;
 use crate::tracking::Settings;
@@ -59,6 +60,8 @@ impl Stall {
     pub const TRANSACTION: Stall = Stall(1 << 8);
     /// Its command waits for a key, or for the time.
     pub const BLOCKED: Stall = Stall(1 << 9);
+    /// It goes to the replication executor.
+    pub const LEAVING: Stall = Stall(1 << 10);
     /// A command is at work that has not answered yet.
     pub const WORKING: Stall = Stall(Stall::TASK.0 | Stall::TRANSACTION.0);
 
@@ -87,6 +90,8 @@ pub struct Modes {
     pub in_multi: bool,
     /// The commands of EXEC are running.
     pub in_block: bool,
+    /// It is no client, but applies what a primary has propagated.
+    pub applies: bool,
 }
 
 impl Modes {
@@ -147,6 +152,10 @@ pub struct Client {
     pub overflowed: bool,
     /// It is gone, and stays only until its block has run.
     pub leaving: bool,
+    /// What it has said of itself with REPLCONF.
+    pub hello: Option<Box<Hello>>,
+    /// It is to be handed over, with its PSYNC.
+    pub leaves: Option<Box<(OwnedArgs, Hello)>>,
     pub last_command: Option<CommandId>,
     pub connected_ms: u64,
     pub active_ms: u64,
@@ -195,6 +204,8 @@ impl Client {
             over_soft_limit: None,
             overflowed: false,
             leaving: false,
+            hello: None,
+            leaves: None,
             last_command: None,
             connected_ms: now_ms,
             active_ms: now_ms,

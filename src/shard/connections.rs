@@ -88,12 +88,16 @@ impl Shard {
         let unix_path = unix.then(|| self.config.unixsocket.clone());
         let authenticated = !self.config.requirepass.is_set();
         let client = Client::new(id, socket, ends, unix_path, authenticated, self.now_ms);
-        let index = socket.index as usize;
+        self.seat(Connection { input: Input::default(), client });
+        io.start_receiving(socket);
+    }
+
+    pub(super) fn seat(&mut self, connection: Connection) {
+        let index = connection.client.socket.index as usize;
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        self.connections[index] = Some(Box::new(Connection { input: Input::default(), client }));
-        io.start_receiving(socket);
+        self.connections[index] = Some(Box::new(connection));
     }
 
     // Bytes in
@@ -109,9 +113,17 @@ impl Shard {
 
     /// Lets `f` work on a client's input, then decides how it goes on.
     #[inline]
-    fn serve(&mut self, io: &mut ShardIo, socket: SocketId, f: impl FnOnce(&mut Shard, &mut ShardIo, &mut Connection)) {
+    pub(super) fn serve(
+        &mut self,
+        io: &mut ShardIo,
+        socket: SocketId,
+        f: impl FnOnce(&mut Shard, &mut ShardIo, &mut Connection),
+    ) {
         let fate = self.with_connection(socket, |shard, connection| {
             f(shard, io, connection);
+            if connection.client.modes.applies {
+                shard.touch(&mut connection.client);
+            }
             shard.regulate(io, connection)
         });
         if fate == Some(Fate::Close) {
@@ -150,7 +162,8 @@ impl Shard {
             input.bytes = Vec::new();
         }
         let queued = client.multi.as_ref().map_or(0, |multi| multi.bytes());
-        if input.bytes.len() + input.parser.held_bytes() + queued > self.config.client_query_buffer_limit as usize {
+        let held = input.bytes.len() + input.parser.held_bytes() + queued;
+        if held > self.config.client_query_buffer_limit as usize && !client.modes.applies {
             warn!("Closing client that reached max query buffer length: id={} addr={}", client.id, client.address());
             self.stats.counters.query_buffer_limit_disconnections += 1;
             return Fate::Close;
@@ -158,6 +171,11 @@ impl Shard {
         // Here as well as at the end of the tick, as the input of one tick can ask for any amount of output.
         if client.output_bytes() > OUTPUT_PAUSE_BYTES {
             client.stall.add(Stall::OUTPUT);
+        }
+        if client.stall.has(Stall::LEAVING) && !input.ended {
+            io.stop_receiving(client.socket);
+            self.touch(client);
+            return Fate::Keep;
         }
         if input.ended {
             return self.finish_input(client);
@@ -183,7 +201,7 @@ impl Shard {
 
     /// Ends a client that sends no more, once everything that it has sent is executed.
     fn finish_input(&mut self, client: &mut Client) -> Fate {
-        if client.stall.has(Stall::PAUSE) || client.stall.has(Stall::BLOCKED) {
+        if client.stall.has(Stall::PAUSE) || client.stall.has(Stall::BLOCKED) || client.stall.has(Stall::LEAVING) {
             // As Redis: who leaves before CLIENT PAUSE is over, or while it waits, leaves without an answer.
             return Fate::Close;
         }
@@ -288,10 +306,16 @@ impl Shard {
         for socket in to_send.drain(..) {
             let fate = self.with_connection(socket, |shard, connection| {
                 connection.client.queued = false;
+                if connection.client.modes.applies {
+                    shard.tend_applying(io, connection);
+                    return Fate::Keep;
+                }
                 shard.send(io, &mut connection.client)
             });
-            if fate == Some(Fate::Close) {
-                self.close(io, socket);
+            match fate {
+                Some(Fate::Close) => self.close(io, socket),
+                Some(Fate::Leave) => self.finish_handover(io, socket),
+                Some(Fate::Keep) | None => {}
             }
         }
         // Nothing above adds to the list but what belongs to the next tick.
@@ -300,6 +324,7 @@ impl Shard {
         // Before the commands: what a client published reaches subscribers before what it did afterwards.
         self.post_publications(io);
         self.post_batches(io);
+        self.close_log(io);
         if !self.resume.is_empty() {
             io.tick_again();
         }
@@ -319,10 +344,10 @@ impl Shard {
     }
 
     fn go_on_after_full_outbox(&mut self, io: &mut ShardIo) {
-        if self.waiting_outbox.is_empty() && self.pubsub.held_back.is_empty() {
+        if self.waiting_outbox.is_empty() && self.pubsub.held_back.is_empty() && !self.gates.behind {
             return;
         }
-        if (0..self.shared.shards).any(|shard| io.outbox_len(shard) > OUTBOX_BATCHES / 2) {
+        if (0..self.shared.shards).any(|shard| io.outbox_len(shard) > OUTBOX_BATCHES / 2) || self.is_log_behind() {
             return;
         }
         if !self.pubsub.held_back.is_empty() {
@@ -337,6 +362,9 @@ impl Shard {
     fn send(&mut self, io: &mut ShardIo, client: &mut Client) -> Fate {
         if client.leaving {
             return Fate::Close;
+        }
+        if self.can_leave(io, client) {
+            return Fate::Leave;
         }
         if !client.out.is_empty() && client.sending_bytes == 0 {
             let out = std::mem::take(&mut client.out);
@@ -394,18 +422,8 @@ impl Shard {
             Some(_) => {}
             None => return,
         }
-        let Some(mut connection) = self.connections[socket.index as usize].take() else { return };
         io.close(socket);
-        self.end_waiting(io, &mut connection.client);
-        self.unwatch(io, &mut connection.client);
-        self.stop_tracking(io, &mut connection.client);
-        self.shared.clients[self.id].0.fetch_sub(1, Ordering::Relaxed);
-        if connection.client.monitor {
-            self.announce_monitors(io, -1);
-        }
-        if connection.client.subscribed {
-            self.leave_all(io, socket);
-        }
+        self.forget(io, socket);
     }
 
     /// Closes clients that have been idle for longer than `timeout`, and lets idle ones give back memory. Each call looks at one part of the
@@ -421,7 +439,7 @@ impl Shard {
         for connection in self.connections[from..to].iter_mut().flatten() {
             let Connection { input, client } = &mut **connection;
             let silent_ms = now_ms.saturating_sub(client.active_ms);
-            let exempt = client.monitor || client.subscribed || client.stall.any();
+            let exempt = client.monitor || client.subscribed || client.stall.any() || client.modes.applies;
             if timeout_ms > 0 && silent_ms > timeout_ms && !exempt {
                 idle.push(client.socket);
             }
@@ -450,6 +468,8 @@ impl Shard {
 enum Fate {
     Keep,
     Close,
+    /// It goes to the replication executor.
+    Leave,
 }
 
 /// Whether output of `pending` bytes passes the limit: the hard one at once, the soft one when it lasts.

@@ -381,6 +381,11 @@ impl Shard {
             self.waiting_pause.push(client.socket);
             return Step::Wait;
         }
+        if self.gates.behind && command.flags.has(Flags::WRITE) {
+            client.stall.add(Stall::OUTBOX);
+            self.waiting_outbox.push(client.socket);
+            return Step::Wait;
+        }
         let step = self.execute_command(io, client, id, command, args, known);
         if client.tracking.is_some() && matches!(step, Step::Done) {
             self.after_command(client, id);

@@ -131,6 +131,8 @@ impl Shard {
         let start = out.buf.len();
         let attached = out.attached.len();
         let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
+        let logs = self.log.is_on();
+        let mut changed = false;
         let outcome = refused.and_then(|()| {
             let mut keys = self.keyspace.view(database, self.now_ms, &self.policy);
             if visiting && let Some(guests) = &mut self.guests {
@@ -141,13 +143,17 @@ impl Shard {
             }
             let out = Writer::new(out, proto);
             let blocking = if blocks { Some(&mut self.blocking) } else { None };
-            let propagation = self.propagation.begin(false);
+            let propagation = self.propagation.begin(logs);
             let max_bulk_bytes = self.config.proto_max_bulk_len;
             let mut ctx = Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking, propagation };
             let outcome = handler(&mut ctx, args);
             self.changes += ctx.dirty;
+            changed = ctx.dirty > 0;
             outcome
         });
+        if logs {
+            self.log_write(database, args, changed);
+        }
         let failed = outcome.is_err();
         if let Err(error) = outcome {
             out.buf.truncate(start);

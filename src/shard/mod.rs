@@ -9,6 +9,7 @@
 //! Knows the command table, the keyspace and the runtime's interface; never another core's data. What concerns several cores
 //! goes through [`fanout`].
 
+mod apply;
 mod background;
 mod batch;
 mod blocked;
@@ -17,9 +18,11 @@ mod checkout;
 mod client;
 mod connections;
 pub mod coordinator;
+pub mod cut;
 mod dispatch;
 mod execute;
 pub mod fanout;
+mod handover;
 pub mod limits;
 pub mod locks;
 mod lookahead;
@@ -36,6 +39,7 @@ mod simulator;
 mod transaction;
 mod waiters;
 mod watch;
+mod writes;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -68,7 +72,7 @@ use crate::node::Node;
 use crate::observe::latency::LatencyMonitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::{LatencyTracking, ShardStats};
-use crate::replication::log::Sequencer;
+use crate::replication::log::{Log, Sequencer};
 use crate::resp::Out;
 use crate::runtime::clock::{self, TickRate};
 use crate::runtime::{Core, ExecutorId, Io, SocketId, task};
@@ -130,12 +134,14 @@ pub struct Gates {
     pub memory_limit: bool,
     /// Keys of this core are locked.
     pub locks: bool,
+    /// The replication executor has so much to do that writers wait.
+    pub behind: bool,
 }
 
 impl Gates {
     #[inline]
     fn any(self) -> bool {
-        self.monitors | self.tracking | self.paused | self.memory_limit | self.locks
+        self.monitors | self.tracking | self.paused | self.memory_limit | self.locks | self.behind
     }
 }
 
@@ -201,6 +207,9 @@ pub struct Shard {
     blocking: Blocking,
     /// What the command at work tells replicas in place of itself.
     propagation: Propagation,
+    pub(in crate::shard) log: Log,
+    /// The virtual client, once there was one.
+    applier: Option<SocketId>,
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     exec_id: CommandId,
@@ -264,6 +273,8 @@ impl Shard {
             blocked: BlockedClients::default(),
             blocking: Blocking::default(),
             propagation: Propagation::default(),
+            log: Log::default(),
+            applier: None,
             guests: None,
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,
@@ -303,6 +314,7 @@ impl Shard {
             paused: self.pause.is_some(),
             memory_limit: self.config.maxmemory > 0,
             locks: !self.locks.is_idle(),
+            behind: self.gates.behind,
         };
         let watches = self.watches_keys();
         self.keyspace.changes.record(watches);
@@ -310,7 +322,8 @@ impl Shard {
 
     /// The clients of this shard.
     pub fn clients(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter().flatten().map(|connection| &**connection)
+        let connections = self.connections.iter().flatten().map(|connection| &**connection);
+        connections.filter(|connection| !connection.client.modes.applies)
     }
 
     fn connection(&mut self, socket: SocketId) -> Option<&mut Connection> {

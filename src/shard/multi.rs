@@ -19,6 +19,7 @@ use crate::commands::{Command, Error, Flags, Handler, Outcome, Server};
 use crate::keyspace::slot;
 use crate::observe::monitor;
 use crate::observe::stats::CallResult;
+use crate::replication::log::LogBlock;
 use crate::resp::{Args, Out, OwnedArgs, Writer};
 use crate::runtime::clock;
 
@@ -98,6 +99,8 @@ pub struct Running {
     started: u64,
     /// Messages that the client is given behind the reply.
     pub(super) later: Out,
+    /// What it propagates.
+    pub(super) log: LogBlock,
 }
 
 impl Multi {
@@ -194,7 +197,8 @@ impl Shard {
         }
         let (started, fetches) = (clock::ticks(), needs == Needs::Everything);
         let later = Out::default();
-        let running = Running { batch, next: 0, transaction: None, fetches, started, later };
+        let log = LogBlock::default();
+        let running = Running { batch, next: 0, transaction: None, fetches, started, later, log };
         client.running = Some(Box::new(running));
         self.place_block(io, client, watched, needs);
         Ok(())
@@ -355,7 +359,9 @@ impl Shard {
         running.next += 1;
         let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
         let (visiting, touches) = (running.transaction.is_some(), request.origin.touches);
+        self.log.begin_block(std::mem::take(&mut running.log));
         self.execute_in_block(io, client, request.command, touches, visiting, &running.batch.args(request));
+        running.log = self.log.leave_block();
         self.mute(client, bytes, attached);
         // What was fetched for this command alone goes home with its own transaction.
         if let Some(number) = running.transaction.filter(|_| !running.fetches) {
@@ -414,8 +420,9 @@ impl Shard {
     }
 
     fn finish_block(&mut self, io: &mut ShardIo, client: &mut Client, running: Running) {
-        let Running { batch, transaction, started, later, .. } = running;
+        let Running { batch, transaction, started, later, log, .. } = running;
         client.modes.in_block = false;
+        self.log.enter_block(log);
         self.recycle(batch);
         if let Some(number) = transaction {
             self.end_transaction(io, number);

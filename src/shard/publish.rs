@@ -491,16 +491,17 @@ impl Shard {
         (0..self.shared.shards).any(|core| io.outbox_len(core) > super::limits::OUTBOX_BATCHES)
     }
 
-    /// Whether another core's commands have to wait, since their keyspace events could not leave, or others wait already.
+    /// Whether another core's commands have to wait, since their keyspace events or what they propagate could not leave, or others wait already.
     #[inline]
     pub(super) fn must_hold_back(&self, io: &ShardIo) -> bool {
         let publishes = self.config.notify_keyspace_events.any();
-        !self.pubsub.held_back.is_empty() || (publishes && self.is_outbox_full(io))
+        !self.pubsub.held_back.is_empty() || self.gates.behind || (publishes && self.is_outbox_full(io))
     }
 
     /// Runs what was held back, as far as the way to all other cores is free.
     pub(super) fn run_held_back(&mut self, io: &mut ShardIo) {
         while !self.is_outbox_full(io)
+            && !self.gates.behind
             && let Some((from, batch)) = self.pubsub.held_back.pop_front()
         {
             self.run_requests(io, from, batch);

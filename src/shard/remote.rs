@@ -12,6 +12,7 @@ use super::locks::{Claims, Mode};
 use super::transaction::Waiter;
 use super::{Shard, ShardIo};
 use crate::commands::Handler;
+use crate::replication::log::LogBlock;
 use crate::resp::{Args, Out};
 use crate::runtime::clock;
 use crate::tracking::Tracker;
@@ -149,11 +150,8 @@ impl Shard {
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),
             Message::Answer { token, value } => self.on_answer(token, value),
-            Message::Log(_)
-            | Message::Handover(_)
-            | Message::Chunk(_)
-            | Message::Control(_)
-            | Message::Apply { .. } => {
+            Message::Apply { bytes } => self.apply(io, &bytes),
+            Message::Log(_) | Message::Handover(_) | Message::Chunk(_) | Message::Control(_) => {
                 error!("A shard got a message that is for the replication executor.");
             }
             Message::Stop => self.stop_serving(io),
@@ -196,7 +194,15 @@ impl Shard {
         if batch.block.is_some() && !self.check_block(io, batch) {
             return;
         }
+        let is_block = batch.block.is_some();
+        if is_block {
+            self.log.begin_block(LogBlock::default());
+        }
         batch.execute(|request, args, out| self.run_request(io, from, request, args, out));
+        if is_block {
+            let block = self.log.leave_block();
+            self.log.enter_block(block);
+        }
     }
 
     /// Executes another core's commands. One that meets a lock, which may be there since the command before it, waits in a batch of its own.

@@ -71,6 +71,7 @@ async fn flush(call: &Call, databases: Range<usize>, freeing: Freeing) -> Result
         shard.tell_flush(io, id);
     })
     .await;
+    call.here(|shard, _| shard.log_call(call));
     call.unlock(lock);
     if freeing == Freeing::Now {
         while call.on_all(|shard, _| !shard.garbage.is_empty()).await.contains(&true) {

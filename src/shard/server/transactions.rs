@@ -205,7 +205,10 @@ pub async fn swap_db(call: Rc<Call>) -> Result<Out, Error> {
     if a != b {
         call.on_all(move |shard, _| shard.swap_databases(a, b)).await;
     }
-    call.here(|shard, _| shard.changes += 1);
+    call.here(|shard, _| {
+        shard.changes += 1;
+        shard.log_call(&call);
+    });
     call.unlock(lock);
     call.ok()
 }

@@ -1,0 +1,84 @@
+//! The virtual client: runs the commands of a primary's stream that concern more than one core, as a client of the first one.
+//!
+//! It has no socket. The replication executor gives it commands only when everything before them has been applied, and goes on when it hears that
+//! these have been too.
+
+use tracing::error;
+
+use super::client::{Client, Connection, Input};
+use super::{Message, Shard, ShardIo};
+use crate::runtime::SocketId;
+use crate::runtime::net::Ends;
+
+impl Shard {
+    /// Runs commands of the stream.
+    pub(super) fn apply(&mut self, io: &mut ShardIo, bytes: &[u8]) {
+        let socket = match self.applier {
+            Some(socket) => socket,
+            None => self.make_applier(io),
+        };
+        self.serve(io, socket, |shard, io, connection| shard.receive(io, connection, bytes));
+    }
+
+    /// The stream ends, with a command half sent perhaps: the next one begins anew, in database 0.
+    pub fn forget_applier(&mut self, io: &mut ShardIo) {
+        if let Some(socket) = self.applier.take() {
+            self.forget(io, socket);
+            // Its place among the sockets stays taken: another client must not be taken for it.
+        }
+    }
+
+    fn make_applier(&mut self, io: &mut ShardIo) -> SocketId {
+        let socket = io.reserve();
+        let ends = Ends { peer: None, local: None };
+        let mut client = Client::new(0, socket, ends, None, true, self.now_ms);
+        client.modes.applies = true;
+        self.seat(Connection { input: Input::default(), client });
+        self.applier = Some(socket);
+        socket
+    }
+
+    /// Looks at what the virtual client was answered, and tells when it has run everything.
+    pub(super) fn tend_applying(&mut self, io: &mut ShardIo, connection: &mut Connection) {
+        let Connection { input, client } = connection;
+        if let Some(error) = first_error(&client.out.buf) {
+            let error = String::from_utf8_lossy(error);
+            error!(
+                "== CRITICAL == This replica is sending an error to its master: '{error}' after processing the command of its stream"
+            );
+        }
+        client.out.clear();
+        if !client.stall.any() && client.replies.is_empty() && input.bytes.is_empty() && input.parser.is_idle() {
+            io.post(self.shared.shards, Message::Control(Box::new(|replication, io| replication.on_applied_bytes(io))));
+        }
+    }
+}
+
+/// The first error among RESP2 replies.
+fn first_error(replies: &[u8]) -> Option<&[u8]> {
+    let mut rest = replies;
+    loop {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        let (line, behind) = (&rest[..end], &rest[end + 2..]);
+        rest = match line.first() {
+            Some(b'-') => return Some(&line[1..]),
+            Some(b'$') => {
+                let length = std::str::from_utf8(&line[1..]).ok()?.parse::<i64>().ok()?;
+                behind.get(usize::try_from(length).map_or(0, |length| length + 2)..)?
+            }
+            _ => behind,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_errors_and_nothing_that_looks_like_one() {
+        assert_eq!(first_error(b"+OK\r\n:1\r\n"), None);
+        assert_eq!(first_error(b"$8\r\na\r\n-ERR\r\n$-1\r\n*2\r\n:1\r\n+OK\r\n"), None);
+        assert_eq!(first_error(b"$-1\r\n*2\r\n:1\r\n-ERR no\r\n+OK\r\n"), Some(&b"ERR no"[..]));
+    }
+}
