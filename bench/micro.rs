@@ -216,6 +216,8 @@ impl Service for Player {
 
     fn end_tick(&mut self, _: &mut Io<Message>) {}
 
+    fn after_tasks(&mut self, _: &mut Io<Self::Message>) {}
+
     fn stopping(&self) -> bool {
         matches!(self, Player::Done)
     }
