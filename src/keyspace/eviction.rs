@@ -305,6 +305,7 @@ impl Keyspace {
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
         let entry = self.tables[db].remove(place, hash);
         self.stats.evicted += 1;
+        self.removals.note(db, entry.key());
         self.changes.note(db, hash, entry.key(), What::Modified);
         self.changes.note(db, hash, entry.key(), What::Event(EventClass::Evicted, "evicted"));
         Some(Evicted { db, bytes: entry.heap_bytes(), entry })

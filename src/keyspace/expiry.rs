@@ -22,6 +22,18 @@ pub struct ExpireProgress {
     pub complete: bool,
 }
 
+/// What becomes of a key whose time has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiryMode {
+    /// It is removed once it is met.
+    #[default]
+    Own,
+    /// Nobody sees it, but it stays: for the reading commands of a replica, where only the primary removes keys.
+    Hidden,
+    /// It is a key as any other: for the commands that come from the primary.
+    Ignored,
+}
+
 /// Weight of the past in the stale share: Redis's figure also forgets by a twentieth a cycle.
 const STALE_MEMORY: u64 = 19;
 
@@ -31,9 +43,12 @@ pub(super) fn is_due(at_ms: u64, now_ms: u64) -> bool {
 }
 
 impl Keyspace {
-    /// Removes due keys, for some `budget` steps (a segment passed or an entry looked at).
+    /// Removes due keys, if that is this keyspace's to do, for some `budget` steps (a segment passed or an entry looked at).
     pub fn expire_some(&mut self, now_ms: u64, budget: usize) -> ExpireProgress {
         let mut progress = ExpireProgress::default();
+        if self.expiry_mode != ExpiryMode::Own {
+            return ExpireProgress { complete: true, ..progress };
+        }
         let mut looked_at = 0;
         let mut idle_dbs = 0;
         while idle_dbs < self.tables.len() && progress.steps < budget {
@@ -81,6 +96,7 @@ impl Keyspace {
             // From the last on, since a removal moves the last entry into the gap.
             for bucket in due.iter().rev() {
                 let entry = table.take(Place { segment: number, bucket: *bucket });
+                self.removals.note(db, entry.key());
                 note_expired(&mut self.changes, &self.hasher, db, entry.key());
             }
             progress.expired += due.len();
@@ -102,27 +118,37 @@ impl Keyspace {
         looked_at
     }
 
-    /// Whether the entry's time has passed. Then it is removed, unless it is lent to another core and has to stay until it is back.
+    /// Whether the entry is not to be seen, as its time has passed. Then it is removed if that is this keyspace's to do, unless it is lent to another
+    /// core and has to stay until it is back.
     #[inline]
     pub(super) fn remove_if_due(&mut self, db: usize, place: Place, now_ms: u64) -> bool {
         match self.tables[db].entry(place).expire_at_ms() {
-            Some(at_ms) if is_due(at_ms, now_ms) => {
-                self.remove_expired(db, place);
-                true
-            }
+            Some(at_ms) if is_due(at_ms, now_ms) => self.meet_due(db, place),
             Some(_) | None => false,
         }
     }
 
     #[cold]
+    fn meet_due(&mut self, db: usize, place: Place) -> bool {
+        match self.expiry_mode {
+            ExpiryMode::Own => {
+                self.remove_expired(db, place);
+                true
+            }
+            ExpiryMode::Hidden => true,
+            ExpiryMode::Ignored => false,
+        }
+    }
+
     fn remove_expired(&mut self, db: usize, place: Place) {
         if self.tables[db].entry(place).is_lent() {
             return;
         }
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
         let entry = self.tables[db].remove(place, hash);
-        note_expired(&mut self.changes, &self.hasher, db, entry.key());
         self.stats.expired += 1;
+        self.removals.note(db, entry.key());
+        note_expired(&mut self.changes, &self.hasher, db, entry.key());
     }
 }
 
@@ -188,5 +214,92 @@ mod tests {
         let left: usize = (0..16).map(|db| space.len(db)).sum();
         let due = (0..20_000).filter(|n| 10_000 + n < 15_000).count();
         assert_eq!(left, 20_000 - due - 300);
+    }
+
+    fn removals(space: &mut Keyspace) -> Vec<(usize, String)> {
+        let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+        let removals = space.removals.iter().map(|(db, key)| (db, text(key))).collect();
+        space.removals.clear();
+        removals
+    }
+
+    #[test]
+    fn what_goes_on_its_own_is_noted_for_the_log() {
+        let mut space = filled(3, |n| Expiry::AtMs(1000 + n as u64));
+        let policy = Policy { kind: super::super::PolicyKind::AllKeysRandom, ..Policy::default() };
+        assert!(!space.view(0, 2000, &policy).exists(b"key:0"));
+        assert_eq!(removals(&mut space), [], "nobody wants to know");
+        space.log_removals(true);
+        assert!(!space.view(1, 2000, &policy).exists(b"key:1"));
+        space.view(0, 0, &policy).set_string(b"key:3", NewStr::Int(1), Expiry::AtMs(1000));
+        // Replaced after its time, it was gone in between: its expiry is not kept, and must not be on replicas.
+        space.view(0, 2000, &policy).set_string(b"key:3", NewStr::Int(2), Expiry::Keep);
+        assert_eq!(space.view(0, 2000, &policy).expire_at_ms(b"key:3"), Some(None));
+        assert_eq!(removals(&mut space), [(1, "key:1".into()), (0, "key:3".into())]);
+        assert_eq!(space.expire_some(2000, 100).expired, 1);
+        assert_eq!(removals(&mut space), [(2, "key:2".into())]);
+        assert_eq!(space.evict_one(&policy, 2000).map(|evicted| evicted.db), Some(0));
+        assert_eq!(removals(&mut space), [(0, "key:3".into())]);
+        space.view(0, 0, &policy).set_string(b"key:4", NewStr::Int(1), Expiry::None);
+        assert!(space.view(0, 0, &policy).remove(b"key:4"));
+        assert_eq!(removals(&mut space), [], "a command's own doing");
+    }
+
+    #[test]
+    fn guests_expire_as_the_executing_core_has_it() {
+        let mut space = filled(0, |_| Expiry::None);
+        let mut other = filled(1, |_| Expiry::AtMs(1000));
+        let policy = Policy::default();
+        let hash = other.hasher().hash(b"key:0");
+        for (mode, seen) in [(ExpiryMode::Own, false), (ExpiryMode::Hidden, false), (ExpiryMode::Ignored, true)] {
+            let mut guests = space.for_guests();
+            space.set_expiry_mode(mode);
+            space.log_removals(true);
+            // On its way the time passes. The slots of `space` are all, so the guest is looked for where guests are by hand.
+            guests.welcome(0, hash, other.check_out(0, hash, b"key:0", 0, true));
+            drop(space.view(0, 2000, &policy).with_guests(&mut guests));
+            assert_eq!(guests.view(0, 2000, &policy).exists(b"key:0"), seen);
+            assert_eq!(guests.len(0), usize::from(mode != ExpiryMode::Own));
+            assert_eq!(removals(&mut guests).len(), usize::from(mode == ExpiryMode::Own));
+            other.check_in(0, hash, guests.see_off(0, hash, b"key:0"), true);
+            other.view(0, 0, &policy).set_string(b"key:0", NewStr::Int(1), Expiry::AtMs(1000));
+        }
+    }
+
+    #[test]
+    fn a_replica_removes_nothing_by_time() {
+        let mut space = filled(2000, |_| Expiry::AtMs(1000));
+        let policy = Policy::default();
+        let (db, key) = (0, b"key:0");
+        space.log_removals(true);
+        space.set_expiry_mode(ExpiryMode::Hidden);
+        assert_eq!(space.expire_some(2000, 100), ExpireProgress { complete: true, ..ExpireProgress::default() });
+        {
+            let mut view = space.view(db, 2000, &policy);
+            assert!(!view.exists(key) && view.string(key).is_ok_and(|value| value.is_none()));
+            assert!(view.meta(key).is_none() && view.expire_at_ms(key).is_none() && view.copy(key).is_none());
+        }
+        assert_eq!((space.stats().misses, space.stats().hits, space.stats().expired), (2, 0, 0));
+        assert_eq!(space.scan(db, 0, usize::MAX, 2000, |_, _| panic!("shown")), super::super::Next::End);
+        assert!(space.random_key(db, 2000).is_some(), "as a last resort");
+        let hash = space.hasher().hash(key);
+        assert!(space.remove_due_key(db, hash, key, 2000));
+        let visit = space.check_out(db, hash, key, 2000, true);
+        assert!(matches!(visit, super::super::Visit::Moved(_)), "it must not be left behind");
+        space.check_in(db, hash, visit, true);
+        space.set_expiry_mode(ExpiryMode::Ignored);
+        {
+            let mut view = space.view(db, 2000, &policy);
+            assert!(view.exists(key));
+            view.set_string(key, NewStr::Copy(b"new"), Expiry::Keep);
+            assert_eq!(view.expire_at_ms(key), Some(Some(1000)));
+            assert!(view.string_bytes_mut(key, 4).is_ok_and(|bytes| bytes == b"new\0"));
+            assert!(view.remove(key));
+        }
+        assert_eq!((0..16).map(|db| space.len(db)).sum::<usize>(), 1999);
+        assert_eq!((removals(&mut space).len(), space.stats().expired), (0, 0));
+        space.set_expiry_mode(ExpiryMode::Own);
+        while !space.expire_some(2000, 100).complete {}
+        assert_eq!((space.len(0), removals(&mut space).len()), (0, 1999));
     }
 }

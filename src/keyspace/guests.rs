@@ -9,6 +9,7 @@
 //! locks (expiry, eviction) leaves lent entries alone.
 
 use super::entry::Entry;
+use super::expiry::ExpiryMode;
 use super::hash::{Hasher, KeyHash};
 use super::slot::SLOTS;
 use super::space::Keyspace;
@@ -51,7 +52,8 @@ impl Keyspace {
     /// Hands a key of this core out; `changes`: it may be changed there. The caller holds its lock.
     pub fn check_out(&mut self, db: usize, hash: KeyHash, key: &[u8], now_ms: u64, changes: bool) -> Visit {
         let Some(place) = self.tables[db].find(hash, key) else { return Visit::None };
-        if self.remove_if_due(db, place, now_ms) {
+        // Where keys do not expire, it is the executing core's command that decides whether to see this one.
+        if self.expiry_mode == ExpiryMode::Own && self.remove_if_due(db, place, now_ms) {
             return Visit::None;
         }
         if changes {
@@ -110,7 +112,7 @@ impl Keyspace {
         self.tables[db].find_hash(&self.hasher, hash).is_some()
     }
 
-    /// Removes a key whose time has passed; whether it has.
+    /// Whether a key's time has passed and it is not to be seen. Then it is removed, if that is this keyspace's to do.
     pub fn remove_due_key(&mut self, db: usize, hash: KeyHash, key: &[u8], now_ms: u64) -> bool {
         self.tables[db].find(hash, key).is_some_and(|place| self.remove_if_due(db, place, now_ms))
     }

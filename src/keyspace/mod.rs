@@ -3,7 +3,8 @@
 //! What it promises
 //! - no operation stalls: an insertion moves the entries of one segment at most (112), a directory doubles in microseconds,
 //!   flushed data is dropped in steps of the caller's size
-//! - an expired value is never shown; expired keys go at first sight, or when the active cycle comes by
+//! - an expired value is never shown; expired keys go at first sight, or when the active cycle comes by (what a replica does instead, says
+//!   [`ExpiryMode`])
 //! - a walk in the order of positions (SCAN, KEYS, DIGEST) meets whatever is present from its start to its end, at least once
 //! - overhead of 30 bytes or less a key, over key and value bytes
 //!
@@ -21,6 +22,7 @@ mod expiry;
 mod guests;
 mod hash;
 mod prefetch;
+mod removals;
 mod scan;
 mod segment;
 pub mod slot;
@@ -31,9 +33,10 @@ mod view;
 pub use changes::{Change, Changes, EventClass, What};
 pub use entry::{EMBEDDED_BYTES, SHARED_BYTES, parse_canonical};
 pub use eviction::{Evicted, Policy, PolicyKind};
-pub use expiry::ExpireProgress;
+pub use expiry::{ExpireProgress, ExpiryMode};
 pub use guests::Visit;
 pub use hash::{Dice, Hasher, KeyHash, first_position, slot_at};
+pub use removals::Removals;
 pub use scan::Next;
 pub use space::{DbStats, Garbage, Keyspace, Stats};
 pub use view::*;

@@ -7,10 +7,15 @@ use hashbrown::HashMap;
 use super::KeyView;
 use super::changes::Changes;
 use super::eviction::{Policy, Sampler};
+use super::expiry::ExpiryMode;
 use super::hash::{Dice, Hasher};
+use super::removals::Removals;
 use super::scan::Next;
 use super::segment::Segment;
 use super::table::Table;
+
+/// Expired keys that RANDOMKEY meets before it takes one of them, where they stay.
+const RANDOM_TRIES: usize = 100;
 
 /// What the keyspace has counted since it was made or reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +53,9 @@ pub struct Keyspace {
     pub(super) expiry_db: usize,
     /// What was done to keys, while anybody watches.
     pub changes: Changes,
+    /// What expired or was evicted, while a write log wants to know.
+    pub removals: Removals,
+    pub(super) expiry_mode: ExpiryMode,
     /// Entries of each database that are handed out to other cores.
     pub(super) away: Vec<usize>,
     /// How many aliases of each lent entry are with other cores, by database and hash.
@@ -65,6 +73,8 @@ impl Keyspace {
             stats: Stats::default(),
             expiry_db: 0,
             changes: Changes::default(),
+            removals: Removals::default(),
+            expiry_mode: ExpiryMode::Own,
             away: vec![0; databases],
             lent: HashMap::new(),
             slots,
@@ -74,6 +84,16 @@ impl Keyspace {
     /// One database, at a moment in Unix milliseconds.
     pub fn view<'a>(&'a mut self, db: usize, now_ms: u64, policy: &'a Policy) -> KeyView<'a> {
         KeyView::new(self, db, now_ms, policy)
+    }
+
+    /// Whether keys that expire or are evicted are noted in `removals`.
+    pub fn log_removals(&mut self, on: bool) {
+        self.removals.turn(on);
+    }
+
+    /// What becomes of keys whose time has passed, from now on.
+    pub fn set_expiry_mode(&mut self, mode: ExpiryMode) {
+        self.expiry_mode = mode;
     }
 
     pub fn databases(&self) -> usize {
@@ -146,11 +166,18 @@ impl Keyspace {
         Garbage { tables: tables.collect() }
     }
 
-    /// A random key that has not expired, `None` when there is none. Expired ones that are met go.
+    /// A random key that has not expired, `None` when there is none. Expired ones that are met go; where they may not, one of them is
+    /// returned after some tries if all keys have an expiry, as Redis does on a replica.
     pub fn random_key(&mut self, db: usize, now_ms: u64) -> Option<&[u8]> {
+        let mut tries = 0;
         let place = loop {
             let place = self.tables[db].pick(&mut self.dice)?;
             if !self.remove_if_due(db, place, now_ms) {
+                break place;
+            }
+            tries += 1;
+            let table = &self.tables[db];
+            if tries >= RANDOM_TRIES && self.expiry_mode != ExpiryMode::Own && table.volatile() == table.len() {
                 break place;
             }
         };

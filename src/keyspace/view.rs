@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::changes::{EventClass, What};
 use super::entry::{EMBEDDED_BYTES, Entry, RAW};
 use super::eviction::Policy;
-use super::expiry::{is_due, note_expired};
+use super::expiry::{ExpiryMode, is_due, note_expired};
 use super::hash::KeyHash;
 use super::space::Keyspace;
 use super::table::{Place, Table};
@@ -118,7 +118,8 @@ impl Recent {
 
 /// One database of one shard, at one moment.
 ///
-/// A key whose time has passed is removed at first sight, so no method shows an expired value.
+/// A key whose time has passed is removed at first sight, so no method shows an expired value; other [`ExpiryMode`]s only hide it, or take it as
+/// any other.
 pub struct KeyView<'a> {
     space: &'a mut Keyspace,
     /// Where keys of other cores are, while a command runs that names some.
@@ -140,8 +141,11 @@ impl<'v> KeyView<'v> {
         Self { space, guests: None, visiting: false, policy, now_ms, db, recent: Recent::NONE, known: None }
     }
 
-    /// The same view, with the keys of other cores in `guests`.
+    /// The same view, with the keys of other cores in `guests`, to which applies from then on what applies to this keyspace's own: whether keys
+    /// expire, and whether removals are noted.
     pub fn with_guests(self, guests: &'v mut Keyspace) -> Self {
+        guests.expiry_mode = self.space.expiry_mode;
+        guests.removals.turn(self.space.removals.is_on());
         Self { guests: Some(guests), ..self }
     }
 }
@@ -362,7 +366,8 @@ impl KeyView<'_> {
         let entry = self.table().entry(place);
         debug_assert!(!entry.is_lent(), "a write to a key that was checked out to be read");
         let old = entry.expire_at_ms();
-        let replaced = !old.is_some_and(|at_ms| is_due(at_ms, self.now_ms));
+        let due = old.is_some_and(|at_ms| is_due(at_ms, self.now_ms));
+        let replaced = !due || self.space().expiry_mode != ExpiryMode::Own;
         let expire_at_ms = match expiry {
             Expiry::None => None,
             Expiry::Keep => old.filter(|_| replaced),
@@ -376,6 +381,7 @@ impl KeyView<'_> {
             let db = self.db;
             let space = self.space();
             space.stats.expired += 1;
+            space.removals.note(db, key);
             note_expired(&mut space.changes, &space.hasher, db, key);
             let clock = self.policy.new_clock(self.now_ms);
             self.table().entry_mut(place).set_clock(clock);
