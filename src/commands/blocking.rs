@@ -119,6 +119,7 @@ pub fn block_pop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             Value::Str(bytes) => ctx.out.bulk_shared(bytes),
         }
         ctx.changed(1);
+        ctx.propagate_as(&[b"DEL", key]);
         return Ok(());
     }
     ctx.block(keys, Kind::String, until_ms, AtTimeout::NullArray);

@@ -115,6 +115,12 @@ impl Ctx<'_> {
         }
     }
 
+    /// Whether anybody listens: for a form that takes work to make.
+    #[inline]
+    pub fn propagates(&self) -> bool {
+        self.propagation.is_some()
+    }
+
     /// [`Ctx::propagate_as`] with `number` as the last argument.
     #[inline]
     pub fn propagate_with_number(&mut self, args: &[&[u8]], number: u64) {
@@ -131,3 +137,6 @@ impl Ctx<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

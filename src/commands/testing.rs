@@ -1,10 +1,12 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
+use super::propagation::{Form, Propagation};
 use super::{Ctx, Error, Outcome, bitmap, generic, string};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind};
+use crate::resp::parser::{Limits, Parsed, Parser};
 use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
-use crate::types::quote::split_quoted;
+use crate::types::quote::{quote, split_quoted};
 
 const DEFAULT_BULK_BYTES: u64 = 512 << 20;
 
@@ -23,6 +25,9 @@ pub struct Node {
     pub max_bulk_bytes: u64,
     /// The changes that all commands so far have counted.
     pub dirty: u64,
+    propagation: Propagation,
+    /// Whether handlers are asked what they propagate.
+    log_is_on: bool,
 }
 
 impl Node {
@@ -38,6 +43,8 @@ impl Node {
             proto: Proto::Resp2,
             max_bulk_bytes: DEFAULT_BULK_BYTES,
             dirty: 0,
+            propagation: Propagation::default(),
+            log_is_on: false,
         }
     }
 
@@ -63,6 +70,25 @@ impl Node {
         self.dirty - before
     }
 
+    /// What the command puts into the write log, as words in quotes where they need them.
+    pub fn propagated(&mut self, line: &str) -> Vec<String> {
+        self.log_is_on = true;
+        let changes = self.changes(line);
+        self.log_is_on = false;
+        let own = split_quoted(line.as_bytes()).unwrap_or_default();
+        match self.propagation.form() {
+            _ if changes == 0 => Vec::new(),
+            Form::Nothing => Vec::new(),
+            Form::Verbatim => vec![shown(&own)],
+            Form::Instead => {
+                let (bytes, count) = self.propagation.commands();
+                let commands = commands_of(bytes);
+                assert_eq!(commands.len(), count, "{line}");
+                commands.iter().map(|words| shown(words)).collect()
+            }
+        }
+    }
+
     pub fn run_args(&mut self, owned: &OwnedArgs) -> Vec<u8> {
         let out = self.run_attached(owned);
         let mut reply = Vec::with_capacity(out.len());
@@ -82,6 +108,7 @@ impl Node {
         let mut out = Out::default();
         let keys = self.keyspace.view(self.db, self.now_ms, &self.policy);
         let mut ctx = Ctx::new(keys, Writer::new(&mut out, self.proto), self.max_bulk_bytes);
+        ctx.propagation = self.propagation.begin(self.log_is_on);
         let outcome = call(&mut ctx, &args);
         self.dirty += ctx.dirty;
         if let Err(error) = outcome {
@@ -91,6 +118,27 @@ impl Node {
         }
         out
     }
+}
+
+fn shown(words: &[Vec<u8>]) -> String {
+    let plain = |word: &Vec<u8>| !word.is_empty() && word.iter().all(u8::is_ascii_graphic);
+    let words =
+        words.iter().map(|word| if plain(word) { String::from_utf8_lossy(word).into_owned() } else { quote(word) });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn commands_of(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut commands = Vec::new();
+    while !bytes.is_empty() {
+        let mut parser = Parser::default();
+        let Ok(Parsed::Command { consumed }) = parser.parse(bytes, &Limits::default()) else {
+            panic!("no command: {}", bytes.escape_ascii());
+        };
+        let args = parser.args(bytes);
+        commands.push((0..args.len()).map(|i| args.get(i).to_vec()).collect());
+        bytes = &bytes[consumed..];
+    }
+    commands
 }
 
 type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;

@@ -82,11 +82,13 @@ fn set_expiry(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str)
             Ok(at_ms) if at_ms > now_ms => {
                 ctx.keys.set_expire_at_ms(key, Some(at_ms));
                 ctx.event(key, "expire");
+                ctx.propagate_with_number(&[b"PEXPIREAT", key], at_ms);
             }
             // The time is past: the key goes now.
             Ok(_) | Err(_) => {
                 ctx.keys.remove(key);
                 ctx.event(key, "del");
+                ctx.propagate_as(&[b"DEL", key]);
             }
         }
         ctx.changed(1);

@@ -127,6 +127,16 @@ impl RestoreOptions {
     }
 }
 
+/// A time that was counted from now goes to replicas as the moment it stands for.
+fn propagate_restore(ctx: &mut Ctx<'_>, args: &Args<'_>, options: &RestoreOptions, expire_at_ms: Option<u64>) {
+    let Some(at_ms) = expire_at_ms.filter(|_| ctx.propagates() && !options.ttl_is_absolute) else { return };
+    let mut digits = itoa::Buffer::new();
+    let mut words: Vec<&[u8]> = args.iter_from(0).collect();
+    words[2] = digits.format(at_ms).as_bytes();
+    words.push(b"ABSTTL");
+    ctx.propagate_as(&words);
+}
+
 /// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
 pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(1);
@@ -143,6 +153,7 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         let removed = ctx.keys.discard(key);
         if removed {
             ctx.event(key, "del");
+            ctx.propagate_as(&[b"DEL", key]);
         }
         ctx.changed(removed as u64);
     } else {
@@ -154,6 +165,7 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         }
         ctx.event(key, "restore");
         ctx.changed(1);
+        propagate_restore(ctx, args, &options, expire_at_ms);
     }
     ctx.out.ok();
     Ok(())

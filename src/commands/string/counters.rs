@@ -58,6 +58,8 @@ pub fn incrbyfloat(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     }
     let text = new.to_text();
     ctx.out.bulk(text.as_bytes());
+    // The sum itself: another machine might round another way.
+    ctx.propagate_as(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     ctx.keys.set_string(key, NewStr::Text(text.into()), Expiry::Keep);
     ctx.string_event(key, "incrbyfloat");
     ctx.changed(1);

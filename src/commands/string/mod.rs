@@ -88,6 +88,7 @@ pub fn getdel(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         ctx.keys.remove(key);
         ctx.event(key, "del");
         ctx.changed(1);
+        ctx.propagate_as(&[b"DEL", key]);
     }
     Ok(())
 }
@@ -99,6 +100,7 @@ pub fn getset(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     ctx.keys.set_string(key, new_string(args, 2), Expiry::None);
     ctx.string_event(key, "set");
     ctx.changed(1);
+    ctx.propagate_as(&[b"SET", key, args.get(2)]);
     Ok(())
 }
 
@@ -118,9 +120,11 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             if at_ms <= now_ms {
                 ctx.keys.remove(key);
                 ctx.event(key, "del");
+                ctx.propagate_as(&[b"DEL", key]);
             } else {
                 ctx.keys.set_expire_at_ms(key, Some(at_ms));
                 ctx.event(key, "expire");
+                ctx.propagate_with_number(&[b"PEXPIREAT", key], at_ms);
             }
             ctx.changed(1);
         }
@@ -130,6 +134,7 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
                 ctx.keys.set_expire_at_ms(key, None);
                 ctx.event(key, "persist");
                 ctx.changed(1);
+                ctx.propagate_as(&[b"PERSIST", key]);
             }
         }
         Lifetime::Unsaid | Lifetime::Keep => write_string(&mut ctx.out, value),
@@ -160,6 +165,7 @@ pub fn delifeq(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         ctx.keys.remove(key);
         ctx.event(key, "del");
         ctx.changed(1);
+        ctx.propagate_as(&[b"DEL", key]);
     }
     ctx.out.int(equal as i64);
     Ok(())

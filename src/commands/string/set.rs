@@ -50,6 +50,7 @@ fn set_until(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str) 
     ctx.string_event(key, "set");
     ctx.event(key, "expire");
     ctx.changed(1);
+    ctx.propagate_with_number(&[b"SET", key, args.get(3), b"PXAT"], at_ms);
     ctx.out.ok();
     Ok(())
 }
@@ -150,6 +151,7 @@ fn set_with_options(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
             ctx.event(key, "expire");
         }
         ctx.changed(1);
+        propagate(ctx, args, &options, expiry);
     }
     match (options.reply, sets) {
         (Reply::OldValue, _) => {}
@@ -157,4 +159,17 @@ fn set_with_options(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         (Reply::Done, false) => ctx.out.null(),
     }
     Ok(())
+}
+
+/// A time goes to replicas as the moment it stands for; what only concerns the reply, or what Redis 7.0 does not know, does not go there.
+/// Where the client's own words would do, they do: a condition that held here holds there.
+fn propagate(ctx: &mut Ctx<'_>, args: &Args<'_>, options: &Options<'_>, expiry: Expiry) {
+    let (key, value) = (args.get(1), args.get(2));
+    let is_plain = options.reply == Reply::Done && !matches!(options.condition, Condition::IfEqual(_));
+    match expiry {
+        Expiry::AtMs(at_ms) => ctx.propagate_with_number(&[b"SET", key, value, b"PXAT"], at_ms),
+        Expiry::None | Expiry::Keep if is_plain => {}
+        Expiry::None => ctx.propagate_as(&[b"SET", key, value]),
+        Expiry::Keep => ctx.propagate_as(&[b"SET", key, value, b"KEEPTTL"]),
+    }
 }
