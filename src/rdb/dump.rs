@@ -1,16 +1,8 @@
 //! DUMP payloads: `[type][value][RDB version, 2 bytes][CRC-64, 8 bytes]`, the last two little-endian.
 
-use super::string::{self, Compression};
-use super::{crc, take_array};
+use super::{Compression, MAX_READ_VERSION, WRITE_VERSION, crc, decode_value, value};
 use crate::keyspace::Value;
 
-/// The version that payloads are written in: Redis 7.0's, which every later one reads.
-pub const WRITE_VERSION: u16 = 10;
-
-/// The newest version that is read; strings have not changed since version 1.
-pub const MAX_READ_VERSION: u16 = 12;
-
-const TYPE_STRING: u8 = 0;
 const VERSION_BYTES: usize = 2;
 const CRC_BYTES: usize = 8;
 
@@ -18,7 +10,7 @@ const CRC_BYTES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreError {
     BadChecksumOrVersion,
-    /// The content cannot be understood, is longer than a string may be, or is of a type other than string.
+    /// The content cannot be understood, is longer than a string may be, or is of a type that is not supported.
     BadFormat,
 }
 
@@ -40,31 +32,22 @@ impl std::fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {}
 
-impl From<super::BadFormat> for RestoreError {
-    fn from(_: super::BadFormat) -> RestoreError {
-        RestoreError::BadFormat
-    }
-}
-
 /// The payload of `value`, as DUMP replies it.
 pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
-    let mut payload = vec![TYPE_STRING];
-    string::write(&mut payload, value, compression);
+    let value = value::as_ref(value);
+    let mut payload = vec![value::type_of(value)];
+    value::write(&mut payload, value, compression);
     seal(&mut payload, WRITE_VERSION);
     payload
 }
 
-/// The value in `payload`, a string of at most `max_bulk_bytes`.
+/// The value in `payload`, with strings of at most `max_bulk_bytes`.
 ///
 /// Stricter than Redis in two points: the value may not reach into the trailer, and nothing may follow it.
 pub fn restore(payload: &[u8], max_bulk_bytes: u64) -> Result<Value, RestoreError> {
-    let mut content = checked_content(payload).ok_or(RestoreError::BadChecksumOrVersion)?;
-    let [kind] = take_array(&mut content)?;
-    if kind != TYPE_STRING {
-        return Err(RestoreError::BadFormat);
-    }
-    let value = string::read(&mut content, max_bulk_bytes)?;
-    if content.is_empty() { Ok(value) } else { Err(RestoreError::BadFormat) }
+    let content = checked_content(payload).ok_or(RestoreError::BadChecksumOrVersion)?;
+    let (&kind, value) = content.split_first().ok_or(RestoreError::BadFormat)?;
+    decode_value(kind, value, max_bulk_bytes).map_err(|_| RestoreError::BadFormat)
 }
 
 /// Appends version and checksum.

@@ -1,7 +1,7 @@
 //! Lengths in RDB data: 6 or 14 bits in the first byte or two, or a marker byte and 32 or 64 bits, big-endian; or, in place of a
 //! length, six bits that name a special encoding.
 
-use super::{BadFormat, take_array};
+use super::{Reason, take_array};
 
 const MARK_32_BITS: u8 = 0x80;
 const MARK_64_BITS: u8 = 0x81;
@@ -18,6 +18,7 @@ pub enum Length {
 }
 
 /// Appends a length in the shortest form.
+#[inline]
 pub fn write(out: &mut Vec<u8>, len: u64) {
     if len < 1 << 6 {
         out.push(len as u8);
@@ -39,7 +40,8 @@ pub fn write_encoding(out: &mut Vec<u8>, encoding: u8) {
 }
 
 /// Reads a length, or the mark of a special encoding, off `input`.
-pub fn read(input: &mut &[u8]) -> Result<Length, BadFormat> {
+#[inline]
+pub fn read(input: &mut &[u8]) -> Result<Length, Reason> {
     let [first] = take_array(input)?;
     let plain = match first & !LOW_6_BITS {
         0 => u64::from(first),
@@ -51,17 +53,17 @@ pub fn read(input: &mut &[u8]) -> Result<Length, BadFormat> {
         _ => match first {
             MARK_32_BITS => u64::from(u32::from_be_bytes(take_array(input)?)),
             MARK_64_BITS => u64::from_be_bytes(take_array(input)?),
-            _ => return Err(BadFormat),
+            _ => return Err(Reason::LengthForm(first)),
         },
     };
     Ok(Length::Plain(plain))
 }
 
 /// Reads what has to be a length off `input`.
-pub fn read_plain(input: &mut &[u8]) -> Result<u64, BadFormat> {
+pub fn read_plain(input: &mut &[u8]) -> Result<u64, Reason> {
     match read(input)? {
         Length::Plain(len) => Ok(len),
-        Length::Encoding(_) => Err(BadFormat),
+        Length::Encoding(encoding) => Err(Reason::NotALength(encoding)),
     }
 }
 
@@ -88,12 +90,12 @@ mod tests {
             assert_eq!(out, *bytes);
             assert_eq!(read(&mut &bytes[..]), Ok(Length::Plain(*len)));
             for cut in 0..bytes.len() {
-                assert_eq!(read(&mut &bytes[..cut]), Err(BadFormat));
+                assert!(matches!(read(&mut &bytes[..cut]), Err(Reason::Incomplete { .. })));
             }
         }
         assert_eq!(read(&mut &[0xc3][..]), Ok(Length::Encoding(3)));
-        assert_eq!(read_plain(&mut &[0xc3][..]), Err(BadFormat));
-        assert_eq!(read(&mut &[0x82, 0, 0, 0, 0, 0, 0, 0, 0][..]), Err(BadFormat));
+        assert_eq!(read_plain(&mut &[0xc3][..]), Err(Reason::NotALength(3)));
+        assert_eq!(read(&mut &[0x82, 0, 0, 0, 0, 0, 0, 0, 0][..]), Err(Reason::LengthForm(0x82)));
     }
 
     proptest! {

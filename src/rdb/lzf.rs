@@ -25,24 +25,35 @@ pub struct Compressor {
     /// an earlier input, or is position 0.
     slots: Box<[u32; SLOTS]>,
     base: u32,
+    /// The last output.
+    out: Vec<u8>,
 }
+
+/// Room for output beyond this is not kept from one call to the next.
+const KEEP_BYTES: usize = 64 * 1024;
 
 impl Default for Compressor {
     fn default() -> Compressor {
-        Compressor { slots: vec![0; SLOTS].into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!()), base: 0 }
+        let slots = vec![0; SLOTS].into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!());
+        Compressor { slots, base: 0, out: Vec::new() }
     }
 }
 
 impl Compressor {
     /// `input` compressed to `max_len` bytes or less; `None` if that cannot be done.
-    pub fn compress(&mut self, input: &[u8], max_len: usize) -> Option<Vec<u8>> {
+    pub fn compress(&mut self, input: &[u8], max_len: usize) -> Option<&[u8]> {
         if input.is_empty() || max_len == 0 {
             return None;
         }
         self.make_room(input.len())?;
         let base = self.base;
         self.base += input.len() as u32;
-        Encoder { slots: &mut self.slots, base, input, at: 0, out: Output::new(max_len) }.run()
+        if self.out.capacity() > KEEP_BYTES {
+            self.out = Vec::new();
+        }
+        let out = Output::new(&mut self.out, max_len);
+        let fits = Encoder { slots: &mut self.slots, base, input, at: 0, out }.run();
+        fits.then_some(&self.out[..])
     }
 
     /// Makes `base + len` representable, forgetting all positions when they have used up the range.
@@ -57,15 +68,16 @@ impl Compressor {
 }
 
 /// The compressed bytes, the last of which are a run of literals still being written behind its control byte.
-struct Output {
-    bytes: Vec<u8>,
+struct Output<'a> {
+    bytes: &'a mut Vec<u8>,
     max_len: usize,
     literals: usize,
 }
 
-impl Output {
-    fn new(max_len: usize) -> Output {
-        let mut bytes = Vec::with_capacity(max_len.min(64 * 1024));
+impl Output<'_> {
+    fn new(bytes: &mut Vec<u8>, max_len: usize) -> Output<'_> {
+        bytes.clear();
+        bytes.reserve(max_len.min(KEEP_BYTES));
         bytes.push(0);
         Output { bytes, max_len, literals: 0 }
     }
@@ -125,23 +137,24 @@ struct Encoder<'a> {
     base: u32,
     input: &'a [u8],
     at: usize,
-    out: Output,
+    out: Output<'a>,
 }
 
 impl Encoder<'_> {
-    fn run(mut self) -> Option<Vec<u8>> {
+    /// Whether the output fits.
+    fn run(mut self) -> bool {
         let last_start = self.input.len().saturating_sub(2);
         while self.at < last_start {
             match self.find_and_remember() {
                 Some(earlier) => {
                     if !self.out.has_room_for_copy() {
-                        return None;
+                        return false;
                     }
                     self.copy_from(earlier);
                 }
                 None => {
                     if !self.out.has_room_for_literal() {
-                        return None;
+                        return false;
                     }
                     self.out.push_literal(self.input[self.at]);
                     self.at += 1;
@@ -149,11 +162,11 @@ impl Encoder<'_> {
             }
         }
         if !self.out.has_room_for_end() {
-            return None;
+            return false;
         }
         self.input[self.at..].iter().for_each(|&byte| self.out.push_literal(byte));
         self.out.end_run();
-        Some(self.out.bytes)
+        true
     }
 
     /// The earlier position in reach that has the same three bytes as the current one, which takes its slot.
@@ -248,9 +261,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn round_trip(input: &[u8]) -> Option<usize> {
-        let compressed = Compressor::default().compress(input, input.len().saturating_sub(4))?;
+        let mut compressor = Compressor::default();
+        let compressed = compressor.compress(input, input.len().saturating_sub(4))?;
         assert!(compressed.len() <= input.len() - 4);
-        assert_eq!(decompress(&compressed, input.len()).as_deref(), Some(input));
+        assert_eq!(decompress(compressed, input.len()).as_deref(), Some(input));
         Some(compressed.len())
     }
 

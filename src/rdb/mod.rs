@@ -3,39 +3,64 @@
 //! Guarantees: what is written is byte for byte what Redis 7.0 writes for the same value; what is read may be anything: it is
 //! refused or understood, without a panic and without memory beyond what the bytes at hand can stand for.
 //!
+//! What there is
+//! - [`write_record`] appends one key to a run of records; [`Records`] reads such a run back, [`Record::decode`] its values
+//! - [`StreamWriter`] puts runs of records together to a stream or file that any Redis from 7.0 on loads
+//! - [`Reader`] takes such a stream, of versions 1 to 12, in any pieces
+//! - [`frame`] is what two Basalts exchange instead: runs of records in compressed frames, opened on the cores they go to
+//! - [`dump`] and [`restore`] are the payloads of the commands of that name
+//!
 //! Knows nothing of connections, files or commands.
 
 pub mod crc;
 mod dump;
+mod error;
+pub mod frame;
 pub mod length;
 pub mod lzf;
+mod reader;
+mod record;
+mod stream;
 pub mod string;
+pub mod value;
 
-pub use dump::{MAX_READ_VERSION, RestoreError, WRITE_VERSION, dump, restore};
-pub use string::Compression;
+pub use dump::{RestoreError, dump, restore};
+pub use error::{Error, Reason};
+pub use reader::{Item, Reader, library_name};
+pub use record::{Access, Record, Records, write_record};
+pub use stream::{Header, StreamPosition, StreamWriter};
+pub use string::{Compression, Text};
 
-/// The bytes are not what the format says they should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadFormat;
+use crate::keyspace::Value;
 
-impl std::fmt::Display for BadFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("not valid RDB data")
-    }
+/// The version that is written: Redis 7.0's, which every later one reads.
+pub const WRITE_VERSION: u16 = 10;
+
+/// The newest version that is read.
+pub const MAX_READ_VERSION: u16 = 12;
+
+/// The value that all of `bytes` are, with strings of at most `max_string_bytes`.
+pub fn decode_value(kind: u8, mut bytes: &[u8], max_string_bytes: u64) -> Result<Value, Reason> {
+    let value = value::read(kind, &mut bytes, max_string_bytes)?;
+    if bytes.is_empty() { Ok(value) } else { Err(Reason::Trailing) }
 }
 
-impl std::error::Error for BadFormat {}
-
 /// Takes the first `len` bytes off `input`.
-pub fn take<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], BadFormat> {
-    let (taken, rest) = input.split_at_checked(len).ok_or(BadFormat)?;
+#[inline]
+pub fn take<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], Reason> {
+    let Some((taken, rest)) = input.split_at_checked(len) else {
+        return Err(Reason::Incomplete { missing: (len - input.len()) as u64 });
+    };
     *input = rest;
     Ok(taken)
 }
 
 /// Takes the first `N` bytes off `input`, as an array.
-pub fn take_array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], BadFormat> {
-    let (taken, rest) = input.split_first_chunk().ok_or(BadFormat)?;
+#[inline]
+pub fn take_array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], Reason> {
+    let Some((taken, rest)) = input.split_first_chunk() else {
+        return Err(Reason::Incomplete { missing: (N - input.len()) as u64 });
+    };
     *input = rest;
     Ok(*taken)
 }
