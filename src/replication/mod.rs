@@ -8,6 +8,7 @@
 pub mod log;
 pub mod status;
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -18,10 +19,11 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 use crate::commands::lookup::Commands;
-use crate::config::Config;
+use crate::config::{Config, PrimaryAddress};
 use crate::node::Node;
 use crate::runtime::task::{self, Queue};
 use crate::runtime::{Core, Event, ExecutorId};
+use crate::shard::cut::{AfterCut, AtCut};
 use crate::shard::{Message, ShardIo, Shared};
 
 /// A function for the replication executor to run.
@@ -36,6 +38,11 @@ pub struct Replication {
     pub commands: Arc<Commands>,
     pub core: Weak<Core<Node>>,
     pub tasks: Option<task::Tasks>,
+    /// What waits for the change of role that is under way; `None` if there is none.
+    changes: Option<VecDeque<Control>>,
+    /// Cuts that were asked for, the one at work first.
+    cuts: VecDeque<(AtCut, AfterCut)>,
+    cutting: bool,
     signals: OwnedFd,
     stop: bool,
 }
@@ -88,7 +95,18 @@ impl Replication {
         commands: Arc<Commands>,
     ) -> Replication {
         io.watch(SIGNALS, signals.as_raw_fd());
-        Replication { shared, config, commands, core: Weak::new(), tasks: None, signals, stop: false }
+        Replication {
+            shared,
+            config,
+            commands,
+            core: Weak::new(),
+            tasks: None,
+            changes: None,
+            cuts: VecDeque::new(),
+            cutting: false,
+            signals,
+            stop: false,
+        }
     }
 
     /// Takes over a changed configuration.
@@ -103,6 +121,70 @@ impl Replication {
 
     /// The virtual client has run what it was given.
     pub fn on_applied_bytes(&mut self, _io: &mut ShardIo) {}
+
+    // Moments at which all cores stand still
+
+    /// Lets every shard do something at one moment, and then this executor, which is given the number of the first batch behind it. Several
+    /// happen in the order in which they were asked for.
+    pub fn cut(&mut self, io: &mut ShardIo, at_cut: AtCut, after: AfterCut) {
+        self.cuts.push_back((at_cut, after));
+        self.next_cut(io);
+    }
+
+    fn next_cut(&mut self, io: &mut ShardIo) {
+        if self.cutting {
+            return;
+        }
+        let Some((at_cut, after)) = self.cuts.pop_front() else { return };
+        self.cutting = true;
+        let after: AfterCut = Box::new(move |replication, io, number| {
+            replication.cutting = false;
+            after(replication, io, number);
+            replication.next_cut(io);
+        });
+        io.post(0, Message::Run(Box::new(move |shard, _| shard.cut(at_cut, after))));
+    }
+
+    // Changes of role
+
+    /// Begins a change of role as soon as no other is under way.
+    pub fn begin_change(&mut self, io: &mut ShardIo, begin: Control) {
+        match &mut self.changes {
+            Some(waiting) => waiting.push_back(begin),
+            None => {
+                self.changes = Some(VecDeque::new());
+                begin(self, io);
+            }
+        }
+    }
+
+    /// The change of role is done, or was none.
+    pub fn end_change(&mut self, io: &mut ShardIo) {
+        if let Some(mut waiting) = self.changes.take()
+            && let Some(next) = waiting.pop_front()
+        {
+            self.changes = Some(waiting);
+            next(self, io);
+        }
+    }
+
+    /// Whom the node follows.
+    pub fn target(&self) -> Option<&PrimaryAddress> {
+        None
+    }
+
+    /// Whether there is a backlog for replicas to go on from.
+    pub fn has_backlog(&self) -> bool {
+        false
+    }
+
+    /// Ends the link to a primary; then everything that it has brought is applied.
+    pub fn end_link(&mut self, io: &mut ShardIo, then: Control) {
+        then(self, io);
+    }
+
+    /// All cores have taken another role; `number` is that of the first batch behind it.
+    pub fn change_role(&mut self, _io: &mut ShardIo, _target: Option<PrimaryAddress>, _number: u64) {}
 
     /// Lets cores look again at what they wait for.
     fn wake_shards(&self, io: &mut ShardIo) {

@@ -41,7 +41,7 @@ impl Shard {
 }
 
 /// Locks everything on all cores; the transaction to be ended then.
-async fn lock_all(core: &Rc<Core<Node>>) -> Option<usize> {
+pub async fn lock_all(core: &Rc<Core<Node>>) -> Option<usize> {
     let (sender, receiver) = core.tasks.oneshot();
     with_shard(core, |shard, io| shard.lock_all(io, NOBODY, Mode::Exclusive, sender));
     receiver.await

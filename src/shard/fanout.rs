@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::batch::Job;
@@ -15,6 +16,7 @@ use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Outcome};
 use crate::node::Node;
 use crate::observe::stats::CallResult;
+use crate::replication::Replication;
 use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
 use crate::runtime::task::Queue;
 use crate::runtime::{Core, SocketId, clock};
@@ -150,6 +152,35 @@ where
         receiver
     });
     async move { answer.await.and_then(|value| value.downcast().ok()).map(|value| *value) }
+}
+
+/// Asks the replication executor, which answers now or later. `None` when the process ends before.
+pub fn ask_replication<R, F>(core: &Rc<Core<Node>>, f: F) -> impl Future<Output = Option<R>> + use<R, F>
+where
+    R: Send + 'static,
+    F: FnOnce(&mut Replication, &mut ShardIo, Answer<R>) + Send + 'static,
+{
+    let answer = with_shard(core, |shard, io| {
+        let (sender, receiver) = core.tasks.oneshot::<Box<dyn Any + Send>>();
+        let answer = Answer { shard: shard.id, token: shard.questions.insert(sender), of: PhantomData };
+        let control = move |replication: &mut Replication, io: &mut ShardIo| f(replication, io, answer);
+        io.post(shard.shared.shards, Message::Control(Box::new(control)));
+        receiver
+    });
+    async move { answer.await.and_then(|value| value.downcast().ok()).map(|value| *value) }
+}
+
+/// Who waits for an answer of the replication executor.
+pub struct Answer<R> {
+    shard: usize,
+    token: usize,
+    of: PhantomData<fn(R)>,
+}
+
+impl<R: Send + 'static> Answer<R> {
+    pub fn send(self, io: &mut ShardIo, value: R) {
+        io.post(self.shard, Message::Answer { token: self.token, value: Box::new(value) });
+    }
 }
 
 /// Asks every shard at once.

@@ -31,6 +31,8 @@ mod multi;
 mod publish;
 mod remote;
 mod reply;
+pub mod role;
+pub mod roles;
 mod server;
 mod serving;
 mod settle;
@@ -208,6 +210,8 @@ pub struct Shard {
     /// What the command at work tells replicas in place of itself.
     propagation: Propagation,
     pub(in crate::shard) log: Log,
+    role: role::Role,
+    loading: role::Loading,
     /// The virtual client, once there was one.
     applier: Option<SocketId>,
     /// Entries of other cores, while commands run here that name them.
@@ -274,6 +278,8 @@ impl Shard {
             blocking: Blocking::default(),
             propagation: Propagation::default(),
             log: Log::default(),
+            role: role::Role::of(&config),
+            loading: role::Loading::No,
             applier: None,
             guests: None,
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),

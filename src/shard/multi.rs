@@ -93,7 +93,7 @@ pub struct Running {
     batch: Box<Batch>,
     next: usize,
     /// The transaction that holds its locks.
-    transaction: Option<usize>,
+    pub(super) transaction: Option<usize>,
     /// All keys are locked, and those of other cores are fetched by each command.
     fetches: bool,
     started: u64,
