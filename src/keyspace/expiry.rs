@@ -257,7 +257,7 @@ mod tests {
             space.log_removals(true);
             // On its way the time passes. The slots of `space` are all, so the guest is looked for where guests are by hand.
             guests.welcome(0, hash, other.check_out(0, hash, b"key:0", 0, true));
-            drop(space.view(0, 2000, &policy).with_guests(&mut guests));
+            let _ = space.view(0, 2000, &policy).with_guests(&mut guests);
             assert_eq!(guests.view(0, 2000, &policy).exists(b"key:0"), seen);
             assert_eq!(guests.len(0), usize::from(mode != ExpiryMode::Own));
             assert_eq!(removals(&mut guests).len(), usize::from(mode == ExpiryMode::Own));

@@ -6,7 +6,7 @@ use super::dispatch::Step;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::{CommandId, Commands};
 use crate::commands::{Command, Ctx, Flags, Outcome, keys};
-use crate::keyspace::{KeyHash, slot};
+use crate::keyspace::{ExpiryMode, KeyHash, slot};
 use crate::observe::slowlog::Sender;
 use crate::observe::stats::CallResult;
 use crate::resp::{Args, Out, Proto, Writer};
@@ -132,6 +132,11 @@ impl Shard {
         let attached = out.attached.len();
         let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
         let logs = self.log.is_on();
+        // On a replica it is the primary that writes, for whom time stands still.
+        let applies = self.role.is_replica() && self.commands.get(id).flags.has(Flags::WRITE);
+        if applies {
+            self.keyspace.set_expiry_mode(ExpiryMode::Ignored);
+        }
         let mut changed = false;
         let outcome = refused.and_then(|()| {
             let mut keys = self.keyspace.view(database, self.now_ms, &self.policy);
@@ -153,6 +158,9 @@ impl Shard {
         });
         if logs {
             self.log_write(database, args, changed);
+        }
+        if applies {
+            self.keyspace.set_expiry_mode(ExpiryMode::Hidden);
         }
         let failed = outcome.is_err();
         if let Err(error) = outcome {

@@ -70,9 +70,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether this core keeps `maxmemory`: a replica leaves that to its primary.
+    pub(super) fn has_limit(&self) -> bool {
+        self.config.maxmemory > 0 && !(self.role.is_replica() && self.config.replica_ignore_maxmemory)
+    }
+
     fn above_limit(&self) -> bool {
-        let limit = self.config.maxmemory as usize;
-        limit > 0 && memory::used_bytes() > limit
+        self.gates.memory_limit && memory::used_bytes() > self.config.maxmemory as usize
     }
 
     /// Evicts from this core until memory is within the limit, or enough was done for now; how many entries went.

@@ -278,7 +278,7 @@ impl Shard {
             blocking: Blocking::default(),
             propagation: Propagation::default(),
             log: Log::default(),
-            role: role::Role::of(&config),
+            role: role::Role::Primary,
             loading: role::Loading::No,
             applier: None,
             guests: None,
@@ -294,7 +294,7 @@ impl Shard {
             config,
             commands,
         };
-        shard.set_gates();
+        shard.set_role(role::Role::of(&shard.config));
         shard.stats.set_latency_tracking(tracking(&shard.config));
         shard
     }
@@ -318,7 +318,7 @@ impl Shard {
             monitors: self.monitors.iter().any(|count| *count > 0),
             tracking: self.caching.clients > 0,
             paused: self.pause.is_some(),
-            memory_limit: self.config.maxmemory > 0,
+            memory_limit: self.has_limit(),
             locks: !self.locks.is_idle(),
             behind: self.gates.behind,
         };

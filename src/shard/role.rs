@@ -4,6 +4,7 @@
 
 use super::{Shard, ShardIo};
 use crate::config::Config;
+use crate::keyspace::ExpiryMode;
 
 /// The role of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +49,14 @@ impl Shard {
         if !self.role.is_replica() {
             self.unblock_all(io);
         }
-        self.log.turn(false);
+        self.turn_log(false);
         self.set_role(Role::Replica { link_up: false });
     }
 
     /// The node becomes a primary. `logs`: there is a backlog, and perhaps replicas, that go on from here.
     pub fn become_primary(&mut self, io: &mut ShardIo, logs: bool) {
         self.forget_applier(io);
-        self.log.turn(logs);
+        self.turn_log(logs);
         self.set_role(Role::Primary);
     }
 
@@ -71,8 +72,9 @@ impl Shard {
         self.set_gates();
     }
 
-    fn set_role(&mut self, role: Role) {
+    pub(super) fn set_role(&mut self, role: Role) {
         self.role = role;
+        self.keyspace.set_expiry_mode(if role.is_replica() { ExpiryMode::Hidden } else { ExpiryMode::Own });
         self.set_gates();
     }
 }

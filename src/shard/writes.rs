@@ -53,12 +53,13 @@ impl Shard {
     /// Closes the log, before anything leaves this core that others can know of its writes by.
     #[inline]
     pub fn close_log(&mut self, io: &mut ShardIo) {
-        if self.log.is_waiting() {
+        if self.log.is_on() {
             self.send_log(io);
         }
     }
 
     fn send_log(&mut self, io: &mut ShardIo) {
+        self.log_removals();
         let Some(batch) = self.log.close(&self.shared.sequencer) else { return };
         io.post(self.shared.shards, Message::Log(batch));
         if self.shared.sequencer.is_behind() {
@@ -74,6 +75,20 @@ impl Shard {
         self.gates.behind
     }
 
+    /// Turns the log on or off.
+    pub fn turn_log(&mut self, on: bool) {
+        self.log.turn(on);
+        self.keyspace.log_removals(on);
+    }
+
     /// Enters the keys that have expired or were evicted.
-    pub(super) fn log_removals(&mut self) {}
+    fn log_removals(&mut self) {
+        let guests = self.guests.as_mut().map(|guests| &mut guests.removals);
+        for removals in std::iter::once(&mut self.keyspace.removals).chain(guests) {
+            for (db, key) in removals.iter() {
+                self.log.enter(1, |batch| batch.words(db, &[b"DEL", key]));
+            }
+            removals.clear();
+        }
+    }
 }
