@@ -113,6 +113,12 @@ impl Launch {
         Launch::of(redis_binary())
     }
 
+    /// The distribution's Sentinel, which takes its configuration file and nothing else.
+    pub fn sentinel() -> Launch {
+        let binary = std::env::var_os("REDIS_SENTINEL").map_or_else(|| PathBuf::from("redis-sentinel"), PathBuf::from);
+        Launch::of(binary).bare()
+    }
+
     fn of(binary: PathBuf) -> Launch {
         Launch {
             binary,
