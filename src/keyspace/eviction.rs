@@ -303,7 +303,7 @@ impl Keyspace {
             Order::Idle | Order::Frequency | Order::Expiry => self.pick_best(policy, scope, now_ms)?,
         };
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
-        let entry = self.tables[db].remove(place, hash);
+        let entry = self.remove(db, place, hash);
         self.stats.evicted += 1;
         self.removals.note(db, entry.key());
         self.changes.note(db, hash, entry.key(), What::Modified);

@@ -73,12 +73,15 @@ impl Keyspace {
 
     /// Passes one segment. The number of its keys with an expiry, if they were looked at.
     fn expire_segment(&mut self, db: usize, now_ms: u64, progress: &mut ExpireProgress) -> usize {
+        let at = self.tables[db].walk_at;
+        let (number, last) = self.tables[db].segment_at(at);
+        if is_due(self.tables[db].segment(number).earliest_ms, now_ms) {
+            self.before_change(db, number);
+        }
         let table = &mut self.tables[db];
-        let at = table.walk_at;
         if at == 0 {
             table.walk_earliest_ms = NEVER;
         }
-        let (number, last) = table.segment_at(at);
         progress.steps += 1;
         let mut earliest = table.segment(number).earliest_ms;
         let mut looked_at = 0;
@@ -145,7 +148,7 @@ impl Keyspace {
             return;
         }
         let hash = self.hasher.hash(self.tables[db].entry(place).key());
-        let entry = self.tables[db].remove(place, hash);
+        let entry = self.remove(db, place, hash);
         self.stats.expired += 1;
         self.removals.note(db, entry.key());
         note_expired(&mut self.changes, &self.hasher, db, entry.key());

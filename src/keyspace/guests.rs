@@ -58,7 +58,7 @@ impl Keyspace {
         }
         if changes {
             self.away[db] += 1;
-            Visit::Moved(self.tables[db].remove(place, hash))
+            Visit::Moved(self.remove(db, place, hash))
         } else {
             *self.lent.entry((db, hash.hash)).or_default() += 1;
             Visit::Lent(Lent(Some(self.tables[db].entry_mut(place).lend())))
@@ -69,7 +69,7 @@ impl Keyspace {
     pub fn check_in(&mut self, db: usize, hash: KeyHash, visit: Visit, was_there: bool) {
         self.away[db] -= usize::from(was_there);
         if let Visit::Moved(entry) = visit {
-            self.tables[db].insert(&self.hasher, hash, entry);
+            self.insert(db, hash, entry);
         }
     }
 
@@ -97,13 +97,13 @@ impl Keyspace {
                 None => return,
             },
         };
-        self.tables[db].insert(&self.hasher, hash, entry);
+        self.insert(db, hash, entry);
     }
 
     /// Takes out what stands under the key in this keyspace, which is one for guests.
     pub fn see_off(&mut self, db: usize, hash: KeyHash, key: &[u8]) -> Visit {
         let Some(place) = self.tables[db].find(hash, key) else { return Visit::None };
-        let entry = self.tables[db].remove(place, hash);
+        let entry = self.remove(db, place, hash);
         if entry.is_lent() { Visit::Lent(Lent(Some(entry))) } else { Visit::Moved(entry) }
     }
 

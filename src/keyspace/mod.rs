@@ -6,6 +6,7 @@
 //! - an expired value is never shown; expired keys go at first sight, or when the active cycle comes by (what a replica does instead, says
 //!   [`ExpiryMode`])
 //! - a walk in the order of positions (SCAN, KEYS, DIGEST) meets whatever is present from its start to its end, at least once
+//! - a snapshot is what was there at one moment, at the price of one branch a write while none runs
 //! - overhead of 30 bytes or less a key, over key and value bytes
 //!
 //! From the outside in: [`Keyspace`] holds a `Table` for each database; a table is a `Directory` over `Segment`s; a segment is a small
@@ -26,6 +27,7 @@ mod removals;
 mod scan;
 mod segment;
 pub mod slot;
+mod snapshot;
 mod space;
 mod table;
 mod view;
@@ -38,5 +40,6 @@ pub use guests::Visit;
 pub use hash::{Dice, Hasher, KeyHash, first_position, slot_at};
 pub use removals::Removals;
 pub use scan::Next;
+pub use snapshot::{SnapshotChunk, SnapshotStats, Walk};
 pub use space::{DbStats, Garbage, Keyspace, Stats};
 pub use view::*;

@@ -6,13 +6,15 @@ use hashbrown::HashMap;
 
 use super::KeyView;
 use super::changes::Changes;
+use super::entry::Entry;
 use super::eviction::{Policy, Sampler};
 use super::expiry::ExpiryMode;
-use super::hash::{Dice, Hasher};
+use super::hash::{Dice, Hasher, KeyHash};
 use super::removals::Removals;
 use super::scan::Next;
 use super::segment::Segment;
-use super::table::Table;
+use super::snapshot::Snapshot;
+use super::table::{Place, Table};
 
 /// Expired keys that RANDOMKEY meets before it takes one of them, where they stay.
 const RANDOM_TRIES: usize = 100;
@@ -60,6 +62,10 @@ pub struct Keyspace {
     pub(super) away: Vec<usize>,
     /// How many aliases of each lent entry are with other cores, by database and hash.
     pub(super) lent: HashMap<(usize, u64), usize>,
+    /// Of the last snapshot that was begun.
+    pub(super) epoch: u64,
+    /// The one that runs.
+    pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
 impl Keyspace {
@@ -77,6 +83,8 @@ impl Keyspace {
             expiry_mode: ExpiryMode::Own,
             away: vec![0; databases],
             lent: HashMap::new(),
+            epoch: 0,
+            snapshot: None,
             slots,
         }
     }
@@ -148,6 +156,7 @@ impl Keyspace {
     /// Exchanges two databases.
     pub fn swap_db(&mut self, a: usize, b: usize) {
         self.tables.swap(a, b);
+        self.walk_again();
         self.sampler.clear();
     }
 
@@ -155,15 +164,13 @@ impl Keyspace {
     pub fn flush(&mut self, db: usize) -> Garbage {
         self.sampler.clear();
         let table = std::mem::replace(&mut self.tables[db], Table::new(&self.slots));
-        Garbage { tables: vec![table] }
+        self.let_go(table)
     }
 
     /// Empties all databases in constant time.
     pub fn flush_all(&mut self) -> Garbage {
-        self.sampler.clear();
-        let slots = &self.slots;
-        let tables = self.tables.iter_mut().map(|table| std::mem::replace(table, Table::new(slots)));
-        Garbage { tables: tables.collect() }
+        let tables = (0..self.tables.len()).flat_map(|db| self.flush(db).tables);
+        Garbage::new(tables.collect())
     }
 
     /// A random key that has not expired, `None` when there is none. Expired ones that are met go; where they may not, one of them is
@@ -182,6 +189,20 @@ impl Keyspace {
             }
         };
         Some(self.tables[db].entry(place).key())
+    }
+
+    /// Puts an entry whose key is not there.
+    #[inline]
+    pub(super) fn insert(&mut self, db: usize, hash: KeyHash, entry: Entry) -> Place {
+        self.before_insert(db, hash);
+        self.tables[db].insert(&self.hasher, hash, entry)
+    }
+
+    /// Takes out what is at a place.
+    #[inline]
+    pub(super) fn remove(&mut self, db: usize, place: Place, hash: KeyHash) -> Entry {
+        self.before_change(db, place.segment);
+        self.tables[db].remove(place, hash)
     }
 
     /// Keys of a database in a slot, for CLUSTER COUNTKEYSINSLOT.
@@ -261,6 +282,10 @@ pub struct Garbage {
 }
 
 impl Garbage {
+    pub(super) fn new(tables: Vec<Table>) -> Garbage {
+        Garbage { tables }
+    }
+
     /// Frees some `budget` entries, a segment at a time. Whether more is left.
     pub fn drop_some(&mut self, budget: usize) -> bool {
         let mut freed = 0;

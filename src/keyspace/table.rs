@@ -5,20 +5,22 @@
 //! - an insertion moves the entries of one segment at most, unless the positions of all of them agree in further bits, when each such
 //!   bit costs one more directory step and no move
 //! - `len`, `volatile` and `expiry_sum_ms` are exact; every change of an entry's expiry comes through here
+//! - no segment that a snapshot has still to write is merged with one that it has not
 //! - no expiry is earlier than `next_due_ms`
 //!
 //! Positions in here are *local*: relative to the shard's first slot and shifted up, so that the first bit already tells the
 //! halves of the shard's range apart. Global ones, which cursors hold, are converted at the border.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::NewStr;
 use super::arena::{Arena, CHUNK_CELLS};
 use super::directory::{Directory, Neighbour};
 use super::entry::Entry;
-use super::hash::{Dice, Hasher, KeyHash, first_position};
+use super::hash::{Dice, Hasher, KeyHash, first_position, slot_at};
 use super::prefetch;
 use super::segment::{MERGED_ENTRIES, NEVER, SEGMENT_ENTRIES, Segment};
+use super::snapshot::Cut;
 
 /// Random picks before a walk takes over; a pick fails on a sparse segment or chunk.
 const PICKS: usize = 100;
@@ -50,6 +52,8 @@ pub struct Table {
     pub(super) walk_earliest_ms: u64,
     /// Where that walk stands.
     pub(super) walk_at: u64,
+    /// While a snapshot has something to write of this table.
+    pub(super) cut: Option<Cut>,
 }
 
 impl Table {
@@ -75,6 +79,7 @@ impl Table {
             next_due_ms: NEVER,
             walk_earliest_ms: NEVER,
             walk_at: 0,
+            cut: None,
         }
     }
 
@@ -132,6 +137,30 @@ impl Table {
     #[inline]
     pub fn segment(&self, number: u32) -> &Segment {
         self.segments.get(number)
+    }
+
+    /// The segment that has, or would have, keys of that hash.
+    pub(super) fn segment_of(&self, hash: KeyHash) -> u32 {
+        self.directory.find(self.local(hash.position()))
+    }
+
+    /// The slots that a segment's keys can be in.
+    pub(super) fn slots_of(&self, hasher: &Hasher, segment: &Segment) -> RangeInclusive<u16> {
+        let Some(entry) = segment.iter().next() else { return slot_at(self.first)..=slot_at(self.last) };
+        let free = u64::MAX.checked_shr(u32::from(segment.depth)).unwrap_or(0);
+        let local = self.local(hasher.position(entry.key()));
+        slot_at(self.global(local & !free))..=slot_at(self.global(local | free).min(self.last))
+    }
+
+    /// Whether a snapshot still has to write that segment.
+    pub(super) fn is_unwritten(&self, number: u32) -> bool {
+        self.cut.is_some_and(|cut| self.segments.get(number).version < cut.epoch)
+    }
+
+    pub(super) fn mark_written(&mut self, number: u32) {
+        if let Some(cut) = self.cut {
+            self.segments.get_mut(number).version = cut.epoch;
+        }
     }
 
     #[inline]
@@ -266,6 +295,9 @@ impl Table {
             let number = self.directory.find(local);
             let depth = self.segments.get(number).depth;
             let Neighbour::Segment(other) = self.directory.neighbour(local, depth) else { return };
+            if self.is_unwritten(number) != self.is_unwritten(other) {
+                return;
+            }
             let (segment, neighbour) = self.segments.pair_mut(number, other);
             if neighbour.depth != depth || segment.len() + neighbour.len() > MERGED_ENTRIES {
                 return;
@@ -398,6 +430,12 @@ impl Table {
             None => self.walk_to_segment(dice)?,
         };
         Some(Place { segment, bucket: dice.below(self.segment(segment).len()) })
+    }
+
+    /// Cells that [`Table::pop_segment`] has not taken out yet.
+    #[cfg(test)]
+    pub(super) fn segments_left(&self) -> usize {
+        (0..).map(|chunk| self.segments.cells(chunk).len()).take_while(|cells| *cells > 0).sum()
     }
 
     /// Takes segments out for dropping; the table must not be used otherwise any more.

@@ -234,6 +234,21 @@ impl KeyView<'_> {
         }
     }
 
+    /// A table in which an entry of that segment is about to change.
+    #[inline]
+    fn table_to_change(&mut self, segment: u32) -> &mut Table {
+        let db = self.db;
+        let space = self.space();
+        space.before_change(db, segment);
+        &mut space.tables[db]
+    }
+
+    /// Takes out what is at a place.
+    fn remove_at(&mut self, place: Place, hash: KeyHash) -> Entry {
+        let db = self.db;
+        self.space().remove(db, place, hash)
+    }
+
     #[inline]
     fn table(&mut self) -> &mut Table {
         let db = self.db;
@@ -373,7 +388,7 @@ impl KeyView<'_> {
             Expiry::Keep => old.filter(|_| replaced),
             Expiry::AtMs(at_ms) => Some(at_ms),
         };
-        self.table().assign(place, value, expire_at_ms);
+        self.table_to_change(place.segment).assign(place, value, expire_at_ms);
         if replaced {
             self.touch_at(place);
         } else {
@@ -403,8 +418,7 @@ impl KeyView<'_> {
 
     fn insert_entry(&mut self, hash: KeyHash, entry: Entry) -> Place {
         let db = self.db;
-        let space = self.space();
-        space.tables[db].insert(&space.hasher, hash, entry)
+        self.space().insert(db, hash, entry)
     }
 
     /// The bytes of the string at the key, made at least `min_len` long by zero bytes; created when absent, unshared when shared,
@@ -420,7 +434,7 @@ impl KeyView<'_> {
                 self.insert_entry(hash, entry)
             }
         };
-        let entry = self.table().entry_mut(place);
+        let entry = self.table_to_change(place.segment).entry_mut(place);
         match entry.kind() {
             Kind::String => Ok(entry.bytes_mut(min_len)),
         }
@@ -439,7 +453,7 @@ impl KeyView<'_> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(place) = self.look(key) else { return false };
         let hash = self.hash(key);
-        self.table().remove(place, hash);
+        self.remove_at(place, hash);
         self.modified(hash, key);
         true
     }
@@ -448,7 +462,7 @@ impl KeyView<'_> {
     pub fn discard(&mut self, key: &[u8]) -> bool {
         let hash = self.hash(key);
         let Some(place) = self.table().find(hash, key) else { return false };
-        self.table().remove(place, hash);
+        self.remove_at(place, hash);
         self.modified(hash, key);
         true
     }
@@ -462,7 +476,7 @@ impl KeyView<'_> {
     /// Sets or clears the expiry; whether the key is there. A time already passed is stored: the next look removes the key.
     pub fn set_expire_at_ms(&mut self, key: &[u8], at_ms: Option<u64>) -> bool {
         let Some(place) = self.look(key) else { return false };
-        self.table().set_expire_at_ms(place, at_ms);
+        self.table_to_change(place.segment).set_expire_at_ms(place, at_ms);
         self.changed(key);
         true
     }
@@ -471,7 +485,7 @@ impl KeyView<'_> {
     pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
         let place = self.look(key)?;
         let hash = self.hash(key);
-        let entry = self.table().remove(place, hash);
+        let entry = self.remove_at(place, hash);
         self.modified(hash, key);
         let (raw, expire_at_ms) = (entry.encoding() == RAW, entry.expire_at_ms());
         Some(Taken { value: entry.into_value(), raw, expire_at_ms })
@@ -498,7 +512,7 @@ impl KeyView<'_> {
                     && short
                     && let Some(place) = self.look(key)
                 {
-                    self.table().entry_mut(place).bytes_mut(0);
+                    self.table_to_change(place.segment).entry_mut(place).bytes_mut(0);
                 }
             }
         }

@@ -1,0 +1,353 @@
+//! A snapshot of the keyspace as it was at one moment (the cut), without a second copy of it.
+//!
+//! Beginning one only marks the tables. From then on a segment is *to be written* while its version is below the epoch of its table's mark. A walk
+//! writes segments down bit by bit, and whatever is about to change a segment that is still to be written writes it down first.
+//!
+//! Invariants
+//! - every key that was there at the cut is written once, with the value and expiry that it had then; no other key is written
+//! - every change of an entry, and every entry that comes or goes, passes [`Keyspace::before_change`] or [`Keyspace::before_insert`] before it
+//!   happens. What needs no writing down: access clocks, lending, and other forms of the same value
+//! - splits hand the version on, and a segment that is to be written is never merged with one that is not
+//! - a table that is flushed meanwhile belongs to the snapshot, which frees its segments as it writes them
+//! - a table without a mark holds nothing that is to be written
+//!
+//! Keys that are due at the cut are written as they are: that they go comes after it.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use super::entry::Entry;
+use super::eviction::{Policy, PolicyKind};
+use super::hash::{Hasher, KeyHash};
+use super::segment::Segment;
+use super::space::Garbage;
+use super::table::Table;
+use super::{Keyspace, SHARED_BYTES, StrRef};
+use crate::rdb::{Access, Compression, write_record};
+
+/// A chunk is closed when it has reached this size; only one very large record makes it much larger.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Room beyond, so that the record which closes a chunk mostly finds it.
+const CHUNK_SLACK: usize = 4 << 10;
+
+/// Chunks that are being filled: one a database, but no more than these, so that many databases cost no more memory.
+const OPEN_CHUNKS: usize = 8;
+
+/// Bytes that wait to be taken, from which on writers have to wait until the consumer has caught up.
+pub const BACKLOG_BYTES: usize = 8 << 20;
+
+/// What passing a segment counts as in a budget of bytes.
+const SEGMENT_BYTES: usize = 256;
+
+/// What a table knows of the snapshot that runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Segments with a lower version are to be written.
+    pub epoch: u64,
+    /// The number that the database had.
+    db: u32,
+    /// Where the walk stands.
+    at: u64,
+}
+
+/// A run of records of one database.
+#[derive(Debug)]
+pub struct SnapshotChunk {
+    pub db: u32,
+    pub records: u64,
+    /// All keys are in these slots.
+    pub slots: RangeInclusive<u16>,
+    pub bytes: Vec<u8>,
+}
+
+/// What a snapshot has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotStats {
+    /// Segments that the walk has written, and those that a change came before it.
+    pub walked_segments: u64,
+    pub forced_segments: u64,
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+/// Whether a walk has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    More,
+    Done,
+}
+
+/// The snapshot that runs.
+#[derive(Debug)]
+pub struct Snapshot {
+    writer: RecordWriter,
+    /// Tables that were flushed since the cut, each with its mark.
+    detached: Vec<Table>,
+    open: Vec<SnapshotChunk>,
+    closed: VecDeque<SnapshotChunk>,
+    /// Bytes of all chunks, open and closed.
+    queued_bytes: usize,
+    stats: SnapshotStats,
+    /// No table before this one has a mark.
+    walk_db: usize,
+    walk: Walk,
+}
+
+/// How entries become records.
+#[derive(Debug)]
+struct RecordWriter {
+    compression: Compression,
+    policy: Policy,
+    now_ms: u64,
+}
+
+impl RecordWriter {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, entry: &Entry) {
+        let value = entry.string();
+        let compression = match value {
+            // No write waits for so long a compression.
+            StrRef::Shared(_) => Compression::None,
+            StrRef::Inline(text) if text.len() >= SHARED_BYTES => Compression::None,
+            StrRef::Inline(_) | StrRef::Int(_) => self.compression,
+        };
+        write_record(out, entry.key(), value, entry.expire_at_ms(), self.access(entry), compression);
+    }
+
+    /// Told only where the policy goes by it, as Redis has it.
+    #[inline]
+    fn access(&self, entry: &Entry) -> Access {
+        match self.policy.kind {
+            PolicyKind::AllKeysLru | PolicyKind::VolatileLru => {
+                Access::IdleSeconds(Policy::idle_ms(entry.clock(), self.now_ms) / 1000)
+            }
+            PolicyKind::AllKeysLfu | PolicyKind::VolatileLfu => {
+                Access::Frequency(self.policy.frequency(entry.clock(), self.now_ms))
+            }
+            PolicyKind::NoEviction | PolicyKind::AllKeysRandom => Access::Unknown,
+            PolicyKind::VolatileRandom | PolicyKind::VolatileTtl => Access::Unknown,
+        }
+    }
+}
+
+impl Snapshot {
+    fn new(compression: Compression, policy: Policy, now_ms: u64) -> Self {
+        Self {
+            writer: RecordWriter { compression, policy, now_ms },
+            detached: Vec::new(),
+            open: Vec::new(),
+            closed: VecDeque::new(),
+            queued_bytes: 0,
+            stats: SnapshotStats::default(),
+            walk_db: 0,
+            walk: Walk::More,
+        }
+    }
+
+    /// Writes the entries of a segment of a database down, whose keys are in these slots. Their bytes.
+    fn write(&mut self, db: u32, slots: RangeInclusive<u16>, segment: &Segment) -> usize {
+        let before = self.queued_bytes;
+        let mut chunk = self.take_open(db);
+        chunk.widen(&slots);
+        for entry in segment.iter() {
+            let length = chunk.bytes.len();
+            self.writer.write(&mut chunk.bytes, entry);
+            chunk.records += 1;
+            self.queued_bytes += chunk.bytes.len() - length;
+            if chunk.bytes.len() >= CHUNK_BYTES {
+                let full = std::mem::replace(&mut chunk, SnapshotChunk::new(db));
+                chunk.widen(&slots);
+                self.closed.push_back(full);
+            }
+        }
+        self.keep_open(chunk);
+        let written = self.queued_bytes - before;
+        self.stats.keys += segment.len() as u64;
+        self.stats.bytes += written as u64;
+        written
+    }
+
+    /// The chunk of that database that is being filled.
+    fn take_open(&mut self, db: u32) -> SnapshotChunk {
+        match self.open.iter().position(|chunk| chunk.db == db) {
+            Some(index) => self.open.swap_remove(index),
+            None => SnapshotChunk::new(db),
+        }
+    }
+
+    fn keep_open(&mut self, chunk: SnapshotChunk) {
+        if chunk.records == 0 {
+            return;
+        }
+        if self.open.len() == OPEN_CHUNKS {
+            let full = self.open.swap_remove(0);
+            self.closed.push_back(full);
+        }
+        self.open.push(chunk);
+    }
+
+    /// Writes the next segment of a table that is still in use, if it is to be written. Its bytes.
+    fn pass_segment(&mut self, hasher: &Hasher, table: &mut Table, cut: Cut) -> usize {
+        let (number, last) = table.segment_at(cut.at);
+        let mut written = 0;
+        if table.is_unwritten(number) {
+            let segment = table.segment(number);
+            segment.iter().for_each(Entry::prefetch);
+            written = self.write(cut.db, table.slots_of(hasher, segment), segment);
+            table.mark_written(number);
+            self.stats.walked_segments += 1;
+        }
+        table.cut = table.behind(last).map(|at| Cut { at, ..cut });
+        written
+    }
+
+    /// Writes a segment of the last flushed table, if it is to be written, and frees it. Its bytes.
+    fn pop_segment(&mut self, hasher: &Hasher) -> usize {
+        let Some(table) = self.detached.last_mut() else { return 0 };
+        let (Some(cut), Some(segment)) = (table.cut, table.pop_segment()) else {
+            self.detached.pop();
+            return 0;
+        };
+        if segment.version >= cut.epoch || segment.len() == 0 {
+            return 0;
+        }
+        segment.iter().for_each(Entry::prefetch);
+        let slots = table.slots_of(hasher, &segment);
+        self.stats.walked_segments += 1;
+        self.write(cut.db, slots, &segment)
+    }
+}
+
+impl SnapshotChunk {
+    fn new(db: u32) -> Self {
+        // No slot is in this range.
+        let slots = RangeInclusive::new(u16::MAX, 0);
+        Self { db, records: 0, slots, bytes: Vec::with_capacity(CHUNK_BYTES + CHUNK_SLACK) }
+    }
+
+    fn widen(&mut self, slots: &RangeInclusive<u16>) {
+        self.slots = *self.slots.start().min(slots.start())..=*self.slots.end().max(slots.end());
+    }
+}
+
+impl Keyspace {
+    /// Makes this moment the cut of a snapshot: the same work however many keys there are. No entry is handed out to be changed; no other snapshot
+    /// runs.
+    pub fn begin_snapshot(&mut self, compression: Compression, policy: &Policy, now_ms: u64) {
+        debug_assert!(self.snapshot.is_none(), "one snapshot at a time");
+        debug_assert!(self.away.iter().all(|away| *away == 0), "keys are away at the cut");
+        self.epoch += 1;
+        for (db, table) in self.tables.iter_mut().enumerate().filter(|(_, table)| table.len() > 0) {
+            table.cut = Some(Cut { epoch: self.epoch, db: db as u32, at: 0 });
+        }
+        self.snapshot = Some(Box::new(Snapshot::new(compression, *policy, now_ms)));
+    }
+
+    /// Goes on with the walk, for some `budget` bytes of records. Flushed tables come first, so that their memory is soon free.
+    pub fn snapshot_some(&mut self, budget: usize) -> Walk {
+        let Some(snapshot) = &mut self.snapshot else { return Walk::Done };
+        let mut spent = 0;
+        while spent < budget {
+            spent += SEGMENT_BYTES;
+            if !snapshot.detached.is_empty() {
+                spent += snapshot.pop_segment(&self.hasher);
+            } else if let Some(table) = self.tables.get_mut(snapshot.walk_db) {
+                match table.cut {
+                    Some(cut) => spent += snapshot.pass_segment(&self.hasher, table, cut),
+                    None => snapshot.walk_db += 1,
+                }
+            } else {
+                snapshot.closed.extend(std::mem::take(&mut snapshot.open));
+                snapshot.walk = Walk::Done;
+                break;
+            }
+        }
+        snapshot.walk
+    }
+
+    /// The oldest chunk that is complete.
+    pub fn take_chunk(&mut self) -> Option<SnapshotChunk> {
+        let snapshot = self.snapshot.as_deref_mut()?;
+        let chunk = snapshot.closed.pop_front()?;
+        snapshot.queued_bytes -= chunk.bytes.len();
+        Some(chunk)
+    }
+
+    /// Bytes written down and not taken yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.queued_bytes)
+    }
+
+    /// Whether so much waits to be taken that writers should wait too.
+    pub fn snapshot_backlogged(&self) -> bool {
+        self.queued_bytes() >= BACKLOG_BYTES
+    }
+
+    /// Whether a snapshot runs. One that has come to its end runs until it is ended.
+    pub fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    pub fn snapshot_stats(&self) -> SnapshotStats {
+        self.snapshot.as_ref().map_or_else(SnapshotStats::default, |snapshot| snapshot.stats)
+    }
+
+    /// Ends the snapshot, complete or not: what was not taken of it is dropped. What it kept of flushed tables is for the caller to free.
+    pub fn end_snapshot(&mut self) -> Garbage {
+        self.tables.iter_mut().for_each(|table| table.cut = None);
+        let snapshot = self.snapshot.take();
+        Garbage::new(snapshot.map_or_else(Vec::new, |snapshot| snapshot.detached))
+    }
+
+    /// To be called before anything in a segment changes.
+    #[inline]
+    pub(super) fn before_change(&mut self, db: usize, segment: u32) {
+        if self.snapshot.is_some() {
+            self.write_first(db, segment);
+        }
+    }
+
+    /// To be called before an entry of that hash comes.
+    #[inline]
+    pub(super) fn before_insert(&mut self, db: usize, hash: KeyHash) {
+        if self.snapshot.is_some() {
+            let segment = self.tables[db].segment_of(hash);
+            self.write_first(db, segment);
+        }
+    }
+
+    #[cold]
+    fn write_first(&mut self, db: usize, segment: u32) {
+        let table = &mut self.tables[db];
+        let (Some(snapshot), Some(cut)) = (&mut self.snapshot, table.cut) else { return };
+        if table.is_unwritten(segment) {
+            let first = table.segment(segment);
+            first.iter().for_each(Entry::prefetch);
+            snapshot.write(cut.db, table.slots_of(&self.hasher, first), first);
+            table.mark_written(segment);
+            snapshot.stats.forced_segments += 1;
+        }
+    }
+
+    /// The databases have come in another order.
+    pub(super) fn walk_again(&mut self) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.walk_db = 0;
+        }
+    }
+
+    /// A table that is no longer in use: kept for a snapshot that has not written all of it.
+    pub(super) fn let_go(&mut self, table: Table) -> Garbage {
+        match &mut self.snapshot {
+            Some(snapshot) if table.cut.is_some() => {
+                snapshot.detached.push(table);
+                Garbage::new(Vec::new())
+            }
+            Some(_) | None => Garbage::new(vec![table]),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
