@@ -108,7 +108,7 @@ impl Reader {
     ///
     /// An error is final.
     #[inline]
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, Error> {
+    pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b [u8]) -> Result<Option<Item<'a>>, Error> {
         if self.progress.state == State::Ended || input.is_empty() {
             return Ok(None);
         }
@@ -140,7 +140,7 @@ impl Reader {
     }
 
     /// The next item, whose beginning is held.
-    fn next_held<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, Error> {
+    fn next_held<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<Item<'a>>, Error> {
         while self.missing > 0 {
             let take = input.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX));
             let (taken, rest) = input.split_at(take);
@@ -289,4 +289,4 @@ pub fn library_name(code: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

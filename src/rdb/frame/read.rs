@@ -177,6 +177,11 @@ impl FrameReader {
         self.offset + self.arriving.len() as u64
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.arriving.capacity()
+    }
+
     /// To be asked when no more bytes come: an error unless the stream has ended.
     pub fn finish(&self) -> Result<(), Error> {
         match self.state {
