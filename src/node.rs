@@ -66,8 +66,9 @@ impl Service for Node {
 
     #[inline]
     fn end_tick(&mut self, io: &mut ShardIo) {
-        if let Node::Shard(shard) = self {
-            shard.end_tick(io);
+        match self {
+            Node::Shard(shard) => shard.end_tick(io),
+            Node::Replication(replication) => replication.end_tick(io),
         }
     }
 
@@ -401,7 +402,7 @@ pub fn random_u64() -> u64 {
 }
 
 /// 40 random hex digits, as run and node ids have.
-fn random_hex() -> String {
+pub fn random_hex() -> String {
     let digits: String = (0..3).map(|_| format!("{:016x}", random_u64())).collect();
     digits[..40].to_owned()
 }

@@ -5,7 +5,11 @@
 //!
 //! Knows shards by their messages only.
 
+pub mod backlog;
+pub mod history;
 pub mod log;
+pub mod merge;
+pub mod primary;
 pub mod status;
 
 use std::collections::VecDeque;
@@ -25,6 +29,7 @@ use crate::runtime::task::{self, Queue};
 use crate::runtime::{Core, Event, ExecutorId};
 use crate::shard::cut::{AfterCut, AtCut};
 use crate::shard::{Message, ShardIo, Shared};
+use primary::io::{PrimarySide, SPOOLS};
 
 /// A function for the replication executor to run.
 pub type Control = Box<dyn FnOnce(&mut Replication, &mut ShardIo) + Send>;
@@ -43,6 +48,7 @@ pub struct Replication {
     /// Cuts that were asked for, the one at work first.
     cuts: VecDeque<(AtCut, AfterCut)>,
     cutting: bool,
+    pub primary: PrimarySide,
     signals: OwnedFd,
     stop: bool,
 }
@@ -95,7 +101,9 @@ impl Replication {
         commands: Arc<Commands>,
     ) -> Replication {
         io.watch(SIGNALS, signals.as_raw_fd());
+        let primary = PrimarySide::new(&config, shared.replication_id.clone(), shared.shards);
         Replication {
+            primary,
             shared,
             config,
             commands,
@@ -111,12 +119,15 @@ impl Replication {
 
     /// Takes over a changed configuration.
     pub fn set_config(&mut self, config: Arc<Config>) {
+        self.primary.set_config(&config, self.shared.shards);
         self.config = config;
     }
 
     /// What INFO and others tell of replication.
     pub fn status(&self) -> status::Status {
-        status::Status { id: self.shared.replication_id.clone(), ..status::Status::default() }
+        let mut status = status::Status::default();
+        self.describe_primary(&mut status);
+        status
     }
 
     /// The virtual client has run what it was given.
@@ -175,7 +186,7 @@ impl Replication {
 
     /// Whether there is a backlog for replicas to go on from.
     pub fn has_backlog(&self) -> bool {
-        false
+        self.primary.machine.stream().backlog().is_some()
     }
 
     /// Ends the link to a primary; then everything that it has brought is applied.
@@ -194,9 +205,23 @@ impl Replication {
     }
 
     /// The present moment has come ten times a second.
-    pub fn tend(&mut self, _io: &mut ShardIo) {}
+    pub fn tend(&mut self, io: &mut ShardIo) {
+        self.tend_primary(io);
+        self.flush_primary(io);
+    }
+
+    /// Everything of this tick has been handled.
+    pub fn end_tick(&mut self, io: &mut ShardIo) {
+        self.flush_primary(io);
+    }
 
     pub fn on_event(&mut self, io: &mut ShardIo, event: Event<'_>) {
+        if event.socket().is_some_and(|socket| self.primary.has(socket)) {
+            return self.on_replica_event(io, event);
+        }
+        if let Event::Readable { token: SPOOLS } = event {
+            return self.on_spools(io);
+        }
         if let Event::Readable { token: SIGNALS } = event {
             while let Some(signal) = self.next_signal() {
                 let name = if signal == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
@@ -220,14 +245,10 @@ impl Replication {
         match message {
             Message::Stop => self.stop = true,
             Message::Control(control) => control(self, io),
-            Message::Log(batch) => {
-                if self.shared.sequencer.merged(batch.bytes.len()) {
-                    self.wake_shards(io);
-                }
-            }
-            Message::Handover(_)
-            | Message::Chunk(_)
-            | Message::Apply { .. }
+            Message::Log(batch) => self.on_log(io, batch),
+            Message::Handover(handover) => self.on_handover(io, *handover),
+            Message::Chunk(chunk) => self.on_chunk(io, chunk),
+            Message::Apply { .. }
             | Message::Requests(_)
             | Message::Replies(_)
             | Message::CheckOut(_)

@@ -19,6 +19,8 @@ pub struct Hello {
     pub version: String,
     /// It wants nothing but the snapshot.
     pub rdb_only: bool,
+    /// It wants a snapshot without data (`rdb-filter-only`).
+    pub filtered: bool,
 }
 
 /// The state of the whole.

@@ -86,6 +86,23 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// The socket that it is about.
+    pub fn socket(&self) -> Option<SocketId> {
+        match self {
+            Event::Received { socket, .. }
+            | Event::ReceivedInto { socket, .. }
+            | Event::Stopped { socket }
+            | Event::Ended { socket, .. }
+            | Event::SentPart { socket, .. }
+            | Event::Sent { socket, .. }
+            | Event::SendFailed { socket, .. }
+            | Event::Connected { socket, .. } => Some(*socket),
+            Event::Accepted { .. } | Event::AcceptFailed { .. } | Event::Readable { .. } => None,
+        }
+    }
+}
+
 /// Counters of one executor's kernel interface.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IoCounters {

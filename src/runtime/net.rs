@@ -134,6 +134,11 @@ pub fn prepare_tcp(fd: &OwnedFd, keepalive: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the kernel wait to fill packets of a connection.
+pub fn allow_delay(fd: &OwnedFd) -> io::Result<()> {
+    SockRef::from(fd).set_tcp_nodelay(false)
+}
+
 /// Writes a last line to a connection that is refused, as far as it goes without waiting.
 pub fn refuse(fd: OwnedFd, line: &[u8]) {
     // SAFETY: the descriptor is open, the line alive. A peer that is gone already loses nothing.
