@@ -10,6 +10,7 @@ pub mod history;
 pub mod log;
 pub mod merge;
 pub mod primary;
+pub mod replica;
 pub mod status;
 
 use std::collections::VecDeque;

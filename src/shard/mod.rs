@@ -55,6 +55,7 @@ use slab::Slab;
 pub use background::start_background;
 pub use batch::{Arrival, Batch, Block, Chunk, Handover, Message, Origin, Request, Response};
 pub use client::{Client, Connection, Stall};
+pub use execute::Route;
 pub use publish::PubSub;
 
 use locks::LockTable;
