@@ -11,6 +11,7 @@ pub mod log;
 pub mod merge;
 pub mod primary;
 pub mod replica;
+mod shutdown;
 pub mod status;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use crate::runtime::{Core, Event, ExecutorId};
 use crate::shard::cut::{AfterCut, AtCut};
 use crate::shard::{Message, ShardIo, Shared};
 use primary::io::{PrimarySide, SPOOLS};
+use shutdown::Ending;
 
 /// A function for the replication executor to run.
 pub type Control = Box<dyn FnOnce(&mut Replication, &mut ShardIo) + Send>;
@@ -50,6 +52,8 @@ pub struct Replication {
     cuts: VecDeque<(AtCut, AfterCut)>,
     cutting: bool,
     pub primary: PrimarySide,
+    /// The node ends as soon as its replicas have everything.
+    ending: Option<Ending>,
     signals: OwnedFd,
     stop: bool,
 }
@@ -113,6 +117,7 @@ impl Replication {
             changes: None,
             cuts: VecDeque::new(),
             cutting: false,
+            ending: None,
             signals,
             stop: false,
         }
@@ -227,7 +232,7 @@ impl Replication {
             while let Some(signal) = self.next_signal() {
                 let name = if signal == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
                 warn!("Received {name} scheduling shutdown...");
-                io.post(0, Message::Run(Box::new(|shard, io| shard.shut_down(io))));
+                self.shut_down(io, None);
             }
         }
     }

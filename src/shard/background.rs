@@ -106,7 +106,7 @@ impl Shard {
     }
 
     /// Ends CLIENT PAUSE on this shard.
-    pub(super) fn unpause(&mut self) {
+    pub fn unpause(&mut self) {
         self.pause = None;
         self.set_gates();
         self.unpark();

@@ -1,6 +1,6 @@
 //! The end: SHUTDOWN, SIGTERM and SIGINT.
 //!
-//! Order: accepting stops on every core, replies that are ready leave, then each executor ends after its tick. There is no data to be saved
+//! Writers wait and replicas get what they miss first, unless NOW is said. Order then: accepting stops on every core, replies that are ready leave, then each executor ends after its tick. There is no data to be saved
 //! yet, so SHUTDOWN SAVE is refused.
 
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::commands::Error;
 use crate::node::{LISTENER_CORE, LISTENER_TCP, LISTENER_UNIX};
 use crate::resp::Out;
-use crate::shard::fanout::Call;
+use crate::shard::fanout::{Call, ask_replication};
 use crate::shard::{Message, Shard, ShardIo};
 
 const NO_SAVE: Error = Error::text(
@@ -26,15 +26,27 @@ pub async fn shutdown(call: Rc<Call>) -> Result<Out, Error> {
         return Err(Error::Syntax);
     }
     if has("abort") {
-        return Err(Error::text("ERR No shutdown in progress."));
+        let aborted = ask_replication(&call.core, |replication, io, answer| {
+            let aborted = replication.abort_shutdown(io);
+            answer.send(io, aborted);
+        });
+        return match aborted.await {
+            Some(true) => call.ok(),
+            Some(false) | None => Err(Error::text("ERR No shutdown in progress.")),
+        };
     }
     if has("save") {
         return Err(NO_SAVE);
     }
     warn!("User requested shutdown...");
-    call.here(|shard, io| shard.shut_down(io));
-    // No reply: the connection ends with the process.
-    Ok(Out::default())
+    if has("now") {
+        call.here(|shard, io| shard.shut_down(io));
+        // No reply: the connection ends with the process.
+        return Ok(Out::default());
+    }
+    let ends = ask_replication(&call.core, |replication, io, answer| replication.shut_down(io, Some(answer)));
+    // Answered only if it was called off.
+    ends.await.map_or(Ok(Out::default()), |_| Err(Error::text("ERR Errors trying to SHUTDOWN. Check logs.")))
 }
 
 impl Shard {
