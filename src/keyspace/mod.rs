@@ -40,6 +40,6 @@ pub use guests::Visit;
 pub use hash::{Dice, Hasher, KeyHash, first_position, slot_at};
 pub use removals::Removals;
 pub use scan::Next;
-pub use snapshot::{SnapshotChunk, SnapshotStats, Walk};
+pub use snapshot::{BACKLOG_BYTES, SnapshotChunk, SnapshotStats, Walk};
 pub use space::{DbStats, Garbage, Keyspace, Stats};
 pub use view::*;

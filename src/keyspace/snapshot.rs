@@ -34,7 +34,7 @@ const CHUNK_SLACK: usize = 4 << 10;
 const OPEN_CHUNKS: usize = 8;
 
 /// Bytes that wait to be taken, from which on writers have to wait until the consumer has caught up.
-pub const BACKLOG_BYTES: usize = 8 << 20;
+pub const BACKLOG_BYTES: usize = 4 << 20;
 
 /// What passing a segment counts as in a budget of bytes.
 const SEGMENT_BYTES: usize = 256;

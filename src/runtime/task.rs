@@ -21,11 +21,14 @@ pub enum Queue {
     Coordinator,
     /// Expiry, statistics, lazy freeing.
     Background,
+    /// Writing down what a snapshot is of.
+    Snapshot,
 }
 
 /// Shares of processor time beside the reactor's 1000, when all have work.
 const COORDINATOR_SHARES: usize = 1000;
 const BACKGROUND_SHARES: usize = 100;
+const SNAPSHOT_SHARES: usize = 500;
 
 /// The tasks of one executor.
 #[derive(Clone)]
@@ -34,6 +37,7 @@ pub struct Tasks(Rc<Inner>);
 struct Inner {
     coordinator: TaskQueueHandle,
     background: TaskQueueHandle,
+    snapshot: TaskQueueHandle,
     /// Tasks that were woken and have not run since.
     runnable: Cell<usize>,
     /// Whether any task ran since the reactor asked.
@@ -145,6 +149,7 @@ impl Tasks {
                 Latency::NotImportant,
                 "background",
             ),
+            snapshot: executor.create_task_queue(Shares::Static(SNAPSHOT_SHARES), Latency::NotImportant, "snapshot"),
             runnable: Cell::new(0),
             worked: Cell::new(false),
             timers: RefCell::new(BinaryHeap::new()),
@@ -157,6 +162,7 @@ impl Tasks {
         let handle = match queue {
             Queue::Coordinator => self.0.coordinator,
             Queue::Background => self.0.background,
+            Queue::Snapshot => self.0.snapshot,
         };
         let first = self.turn();
         let spawned = glommio::spawn_local_into(
@@ -190,6 +196,17 @@ impl Tasks {
                 }
             })
             .await;
+            waiting.await;
+        }
+    }
+
+    /// The same for a task that has much to do: its whole queue gives way at once, and not only when glommio's time slice is over.
+    pub fn give_way(&self) -> impl Future<Output = ()> + use<> {
+        let wake = Wake::new(&self.clone());
+        wake.wake();
+        let waiting = Waiting(wake);
+        async move {
+            glommio::executor().yield_task_queue_now().await;
             waiting.await;
         }
     }

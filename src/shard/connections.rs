@@ -295,6 +295,9 @@ impl Shard {
             // What expiry and eviction did beside commands.
             self.settle_changes(io, None);
         }
+        if self.snapshots.is_running() {
+            self.tend_snapshot(io);
+        }
         self.run_unlocked(io);
         if self.has_late() {
             self.tell_all_late();

@@ -38,6 +38,7 @@ mod serving;
 mod settle;
 #[cfg(test)]
 mod simulator;
+pub mod snapshot;
 mod transaction;
 mod waiters;
 mod watch;
@@ -217,6 +218,7 @@ pub struct Shard {
     applier: Option<SocketId>,
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
+    snapshots: snapshot::Snapshots,
     exec_id: CommandId,
     freeing: bool,
     /// A task evicts down to a lowered limit.
@@ -283,6 +285,7 @@ impl Shard {
             loading: role::Loading::No,
             applier: None,
             guests: None,
+            snapshots: snapshot::Snapshots::default(),
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,
             evicting: false,

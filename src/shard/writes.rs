@@ -70,7 +70,7 @@ impl Shard {
     /// Whether writers have to wait on for the replication executor.
     pub(super) fn is_log_behind(&mut self) -> bool {
         if self.gates.behind {
-            self.gates.behind = self.shared.sequencer.wait_on();
+            self.gates.behind = self.shared.sequencer.wait_on() || self.snapshot_holds_writers();
         }
         self.gates.behind
     }
