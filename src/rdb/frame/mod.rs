@@ -6,6 +6,7 @@
 //! | 8 | `BASALTF1` |
 //! | 4 | number of databases |
 //! | 4 | number of shards |
+//! | 4 | the database that the stream behind the snapshot is in |
 //! | 8 | about how many keys there are |
 //! | 8 | CRC-64/XZ of the above |
 //!
@@ -46,7 +47,7 @@ pub const MAX_BEFORE_LAST_RECORD: usize = 4 << 20;
 const RECORD_OVERHEAD: u64 = 64;
 
 const PREAMBLE_MAGIC: &[u8; 8] = b"BASALTF1";
-const PREAMBLE_BYTES: usize = 32;
+const PREAMBLE_BYTES: usize = 36;
 const HEADER_BYTES: usize = 42;
 /// Where the header goes on behind its checksum.
 const CHECKSUM_AT: usize = 12;
@@ -62,6 +63,8 @@ const FLAG_END: u32 = 2;
 pub struct Preamble {
     pub databases: u32,
     pub shards: u32,
+    /// The database that the stream behind the snapshot is in.
+    pub stream_db: u32,
     /// About as many will come.
     pub keys: u64,
 }
@@ -71,6 +74,7 @@ impl Preamble {
         let mut out = PREAMBLE_MAGIC.to_vec();
         out.extend_from_slice(&self.databases.to_le_bytes());
         out.extend_from_slice(&self.shards.to_le_bytes());
+        out.extend_from_slice(&self.stream_db.to_le_bytes());
         out.extend_from_slice(&self.keys.to_le_bytes());
         let sum = checksum(&[&out]);
         out.extend_from_slice(&sum.to_le_bytes());
@@ -85,6 +89,7 @@ impl Preamble {
         Ok(Preamble {
             databases: u32::from_le_bytes(take_array(&mut input)?),
             shards: u32::from_le_bytes(take_array(&mut input)?),
+            stream_db: u32::from_le_bytes(take_array(&mut input)?),
             keys: u64::from_le_bytes(take_array(&mut input)?),
         })
     }

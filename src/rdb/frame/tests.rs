@@ -12,7 +12,7 @@ fn contents(db: u16, records: u64) -> Contents {
 
 /// The stream that has these keys, so many a frame.
 fn stream_of(keys: &[Known], per_frame: usize) -> Vec<u8> {
-    let mut stream = Preamble { databases: 16, shards: 2, keys: keys.len() as u64 }.encode();
+    let mut stream = Preamble { databases: 16, shards: 2, stream_db: 3, keys: keys.len() as u64 }.encode();
     let (mut encoder, mut totals) = (FrameEncoder::new(), Totals::default());
     for keys in keys.chunks(per_frame) {
         let mut run = Vec::new();
@@ -121,7 +121,7 @@ fn a_frame_says_what_is_in_it_and_is_compressed_if_that_gains() {
     };
     let noise: Vec<u8> = noise().take(1000).collect();
     let mut totals = Totals::default();
-    let mut stream = Preamble { databases: 16, shards: 4, keys: 3 }.encode();
+    let mut stream = Preamble { databases: 16, shards: 4, stream_db: 3, keys: 3 }.encode();
     let mut lengths = Vec::new();
     for value in [&[b'x'; 1000][..], &noise, b"short"] {
         let frame = encoder.encode(&contents(3, 1), &run(value));
@@ -132,7 +132,7 @@ fn a_frame_says_what_is_in_it_and_is_compressed_if_that_gains() {
     assert!(lengths[0] < 50 && lengths[1] == run(&noise).len() && lengths[2] == run(b"short").len());
     stream.extend(totals.end_frame());
     let (mut reader, mut input) = (FrameReader::new(LIMIT), &stream[..]);
-    let preamble = Preamble { databases: 16, shards: 4, keys: 3 };
+    let preamble = Preamble { databases: 16, shards: 4, stream_db: 3, keys: 3 };
     assert_eq!(reader.next(&mut input), Ok(Some(FrameItem::Preamble(preamble))));
     for len in lengths {
         let Ok(Some(FrameItem::Frame(frame))) = reader.next(&mut input) else { panic!("no frame") };
@@ -180,7 +180,7 @@ fn frames_lost_or_doubled_are_missed_at_the_end() {
     let doubled = read_whole(&[preamble, frame, frame, end].concat()).result.unwrap_err();
     assert_eq!(doubled.reason, Reason::Totals { announced: (1, 16), counted: (2, 32) });
     let lost = read_whole(&[preamble, end].concat()).result.unwrap_err();
-    assert_eq!(lost.to_string(), "RDB: at byte 32: 16 records in 1 frames were announced, 0 in 0 have come");
+    assert_eq!(lost.to_string(), "RDB: at byte 36: 16 records in 1 frames were announced, 0 in 0 have come");
 }
 
 /// A stream of one frame with this header and payload, rightly sealed.
@@ -197,7 +197,7 @@ fn sealed(change: impl FnOnce(&mut FrameHeader), payload: &[u8]) -> Vec<u8> {
     };
     change(&mut header);
     header.checksum = frame_checksum(&header.encode(), payload);
-    [&Preamble { databases: 1, shards: 1, keys: 1 }.encode()[..], &header.encode(), payload].concat()
+    [&Preamble { databases: 1, shards: 1, stream_db: 3, keys: 1 }.encode()[..], &header.encode(), payload].concat()
 }
 
 #[test]

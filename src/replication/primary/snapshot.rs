@@ -111,7 +111,7 @@ impl Snapshot {
             Form::Frames => {
                 let Moment { databases, shards, keys, .. } = moment;
                 self.framing = Framing::Frames(Totals::default());
-                self.push(Preamble { databases, shards, keys }.encode().into(), None);
+                self.push(Preamble { databases, shards, stream_db: db, keys }.encode().into(), None);
             }
         }
     }

@@ -210,6 +210,8 @@ impl Loader {
         while let Some(item) = reader.next(rest)? {
             match item {
                 FrameItem::Preamble(preamble) => {
+                    let database = u16::try_from(preamble.stream_db).ok().filter(|database| *database < self.databases);
+                    self.summary.stream_database = database.unwrap_or(0);
                     info!("About {} keys come in frames, from {} shards", preamble.keys, preamble.shards);
                 }
                 FrameItem::Frame(frame) => self.frame(frame)?,
