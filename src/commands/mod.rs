@@ -17,6 +17,7 @@ pub mod keys;
 pub mod lookup;
 pub mod options;
 pub mod propagation;
+pub mod replication;
 mod spec;
 pub mod string;
 pub mod syntax;

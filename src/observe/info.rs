@@ -7,6 +7,7 @@
 use super::info_text;
 use super::memory::MemoryInfo;
 use super::stats::ShardStats;
+use crate::replication::status::Status;
 
 /// The version that clients are to take for granted; some gate features on it.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -108,7 +109,6 @@ pub struct ClientsInfo {
 
 #[derive(Clone, Debug, Default)]
 pub struct PersistenceInfo {
-    pub loading: bool,
     pub changes_since_last_save: u64,
     pub last_save_time: u64,
     pub saves: u64,
@@ -134,29 +134,14 @@ pub struct StatGauges {
 
 #[derive(Clone, Debug, Default)]
 pub struct ReplicationInfo {
-    pub replicas: Vec<ReplicaInfo>,
+    pub status: Status,
     /// Replicas with little enough lag; only with `min-replicas-to-write` on.
     pub good_replicas: Option<u64>,
-    /// 40 hex digits.
-    pub replid: String,
-    /// Replication ID before the last promotion, and the offset up to which it is valid.
-    pub second: Option<(String, i64)>,
-    pub offset: u64,
-    pub backlog_active: bool,
+    /// The directives `replica-priority`, `replica-read-only`, `replica-announced` and `repl-backlog-size`.
+    pub priority: u32,
+    pub read_only: bool,
+    pub announced: bool,
     pub backlog_size: u64,
-    pub backlog_first_offset: u64,
-    pub backlog_histlen: u64,
-}
-
-/// One `slaveN:` line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaInfo {
-    pub ip: String,
-    pub port: u16,
-    /// `wait_bgsave`, `send_bulk` or `online`.
-    pub state: &'static str,
-    pub offset: u64,
-    pub lag_seconds: u64,
 }
 
 /// `getrusage`, in microseconds.
@@ -357,7 +342,6 @@ mod tests {
         stats.record_error(b"ERR unknown command");
         NodeInfo {
             server: ServerInfo { basalt_version: "0.1.0".into(), run_id: "a".repeat(40), ..ServerInfo::default() },
-            replication: ReplicationInfo { replid: "b".repeat(40), ..ReplicationInfo::default() },
             stats,
             command_names: vec!["config|get".into(), "set".into(), "get".into()],
             latency_percentiles: vec![50.0, 99.0, 99.9],
@@ -420,24 +404,6 @@ mod tests {
              latency_percentiles_usec_config|get:p50=270.335,p99=270.335,p99.9=270.335\r\n\
              latency_percentiles_usec_set:p50=6.015,p99=20.095,p99.9=20.095\r\n"
         );
-    }
-
-    /// INFO replication of redis-server 7.0.15, its own IDs replaced.
-    #[test]
-    fn replication_of_a_lone_master() {
-        let mut node = node();
-        node.replication.backlog_size = 1_048_576;
-        let expected = format!(
-            "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\n\
-             master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:0\r\nsecond_repl_offset:-1\r\n\
-             repl_backlog_active:0\r\nrepl_backlog_size:1048576\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-            "b".repeat(40)
-        );
-        assert_eq!(render(&node, &parse(&["replication"])), expected);
-        node.replication.replicas =
-            vec![ReplicaInfo { ip: "10.0.0.2".into(), port: 6380, state: "online", offset: 14, lag_seconds: 1 }];
-        let text = render(&node, &parse(&["replication"]));
-        assert!(text.contains("connected_slaves:1\r\nslave0:ip=10.0.0.2,port=6380,state=online,offset=14,lag=1\r\n"));
     }
 
     /// Every field of redis-server 7.0.15 is there, in its order; 7.2 and we only add.

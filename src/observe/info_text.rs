@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::info::{Mode, NodeInfo, REDIS_VERSION, Section, ServerInfo, bytes_to_human};
+use super::replication_text;
 
 /// Appends `name:value` lines. Writing to a `String` cannot fail, so the results are dropped.
 macro_rules! lines {
@@ -19,7 +20,7 @@ pub fn section(text: &mut String, node: &NodeInfo, section: Section) {
         Section::Memory => memory(text, node),
         Section::Persistence => persistence(text, node),
         Section::Stats => stats(text, node),
-        Section::Replication => replication(text, node),
+        Section::Replication => replication_text::section(text, &node.replication),
         Section::Cpu => cpu(text, node),
         Section::Modules => text.push_str("# Modules\r\n"),
         Section::Commandstats => commandstats(text, node),
@@ -153,11 +154,11 @@ fn memory(text: &mut String, node: &NodeInfo) {
 }
 
 fn persistence(text: &mut String, node: &NodeInfo) {
-    let persistence = &node.persistence;
+    let (persistence, load) = (&node.persistence, &node.replication.status.loading);
     text.push_str("# Persistence\r\n");
     lines!(text,
-        "loading": "{}", u8::from(persistence.loading);
-        "async_loading": "0";
+        "loading": "{}", u8::from(load.as_ref().is_some_and(|load| !load.is_async));
+        "async_loading": "{}", u8::from(load.as_ref().is_some_and(|load| load.is_async));
         // A snapshot never forks, so nothing is ever copied on write.
         "current_cow_peak": "0";
         "current_cow_size": "0";
@@ -188,28 +189,32 @@ fn persistence(text: &mut String, node: &NodeInfo) {
         "module_fork_in_progress": "0";
         "module_fork_last_cow_size": "0";
     );
+    if let Some(load) = load {
+        replication_text::loading(text, load, node.server.time_us / 1000);
+    }
 }
 
 fn stats(text: &mut String, node: &NodeInfo) {
     let (counters, rates, gauges) = (&node.stats.counters, &node.stats.rates, &node.gauges);
+    let links = &node.replication.status.counters;
     let kbps = |bytes: u64| bytes as f64 / 1024.0;
     text.push_str("# Stats\r\n");
     lines!(text,
         "total_connections_received": "{}", counters.connections_received;
         "total_commands_processed": "{}", counters.commands_processed;
         "instantaneous_ops_per_sec": "{}", rates.commands.per_second();
-        "total_net_input_bytes": "{}", counters.net_input_bytes;
-        "total_net_output_bytes": "{}", counters.net_output_bytes;
-        "total_net_repl_input_bytes": "{}", counters.net_repl_input_bytes;
-        "total_net_repl_output_bytes": "{}", counters.net_repl_output_bytes;
-        "instantaneous_input_kbps": "{:.2}", kbps(rates.input_bytes.per_second());
-        "instantaneous_output_kbps": "{:.2}", kbps(rates.output_bytes.per_second());
-        "instantaneous_input_repl_kbps": "{:.2}", kbps(rates.repl_input_bytes.per_second());
-        "instantaneous_output_repl_kbps": "{:.2}", kbps(rates.repl_output_bytes.per_second());
+        "total_net_input_bytes": "{}", counters.net_input_bytes + links.input_bytes;
+        "total_net_output_bytes": "{}", counters.net_output_bytes + links.output_bytes;
+        "total_net_repl_input_bytes": "{}", links.input_bytes;
+        "total_net_repl_output_bytes": "{}", links.output_bytes;
+        "instantaneous_input_kbps": "{:.2}", kbps(rates.input_bytes.per_second() + links.input_rate);
+        "instantaneous_output_kbps": "{:.2}", kbps(rates.output_bytes.per_second() + links.output_rate);
+        "instantaneous_input_repl_kbps": "{:.2}", kbps(links.input_rate);
+        "instantaneous_output_repl_kbps": "{:.2}", kbps(links.output_rate);
         "rejected_connections": "{}", counters.connections_rejected;
-        "sync_full": "{}", counters.sync_full;
-        "sync_partial_ok": "{}", counters.sync_partial_ok;
-        "sync_partial_err": "{}", counters.sync_partial_err;
+        "sync_full": "{}", links.sync_full;
+        "sync_partial_ok": "{}", links.sync_partial_ok;
+        "sync_partial_err": "{}", links.sync_partial_err;
         "expired_keys": "{}", counters.expired_keys;
         "expired_stale_perc": "{:.2}", gauges.expired_stale_percent;
         "expired_time_cap_reached_count": "{}", counters.expired_time_cap_reached;
@@ -236,7 +241,7 @@ fn stats(text: &mut String, node: &NodeInfo) {
         "tracking_total_keys": "{}", gauges.tracking_keys;
         "tracking_total_items": "{}", gauges.tracking_items;
         "tracking_total_prefixes": "{}", gauges.tracking_prefixes;
-        "unexpected_error_replies": "{}", counters.unexpected_error_replies;
+        "unexpected_error_replies": "{}", links.unexpected_errors;
         "total_error_replies": "{}", counters.error_replies;
         "dump_payload_sanitizations": "{}", counters.dump_payload_sanitizations;
         "total_reads_processed": "{}", counters.reads_processed;
@@ -245,7 +250,7 @@ fn stats(text: &mut String, node: &NodeInfo) {
         "io_threaded_writes_processed": "0";
         // From Redis 7.4; where they stand there.
         "client_query_buffer_limit_disconnections": "{}", counters.query_buffer_limit_disconnections;
-        "client_output_buffer_limit_disconnections": "{}", counters.output_buffer_limit_disconnections;
+        "client_output_buffer_limit_disconnections": "{}", counters.output_buffer_limit_disconnections + links.output_limit_disconnections;
         "reply_buffer_shrinks": "0";
         "reply_buffer_expands": "0";
         "eventloop_cycles": "{}", counters.ticks;
@@ -262,36 +267,6 @@ fn stats(text: &mut String, node: &NodeInfo) {
 
 fn mean_tick_us(nanos_per_second: u64, ticks_per_second: u64) -> u64 {
     nanos_per_second.checked_div(ticks_per_second).unwrap_or(0) / 1000
-}
-
-fn replication(text: &mut String, node: &NodeInfo) {
-    const NO_REPLID: &str = "0000000000000000000000000000000000000000";
-    let replication = &node.replication;
-    text.push_str("# Replication\r\n");
-    lines!(text, "role": "master"; "connected_slaves": "{}", replication.replicas.len(););
-    if let Some(good) = replication.good_replicas {
-        lines!(text, "min_slaves_good_slaves": "{}", good;);
-    }
-    for (index, replica) in replication.replicas.iter().enumerate() {
-        let _ = write!(
-            text,
-            "slave{index}:ip={},port={},state={},offset={},lag={}\r\n",
-            replica.ip, replica.port, replica.state, replica.offset, replica.lag_seconds
-        );
-    }
-    let (replid2, second_offset) =
-        replication.second.as_ref().map_or((NO_REPLID, -1), |(replid, offset)| (replid.as_str(), *offset));
-    lines!(text,
-        "master_failover_state": "no-failover";
-        "master_replid": "{}", replication.replid;
-        "master_replid2": "{}", replid2;
-        "master_repl_offset": "{}", replication.offset;
-        "second_repl_offset": "{}", second_offset;
-        "repl_backlog_active": "{}", u8::from(replication.backlog_active);
-        "repl_backlog_size": "{}", replication.backlog_size;
-        "repl_backlog_first_byte_offset": "{}", replication.backlog_first_offset;
-        "repl_backlog_histlen": "{}", replication.backlog_histlen;
-    );
 }
 
 fn cpu(text: &mut String, node: &NodeInfo) {

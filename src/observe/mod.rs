@@ -18,5 +18,6 @@ pub mod logging;
 pub mod lolwut;
 pub mod memory;
 pub mod monitor;
+mod replication_text;
 pub mod slowlog;
 pub mod stats;

@@ -42,10 +42,6 @@ counters! {
     commands_processed,
     net_input_bytes,
     net_output_bytes,
-    /// Bytes from a master; part of `net_input_bytes` as well.
-    net_repl_input_bytes,
-    /// Bytes to replicas; part of `net_output_bytes` as well.
-    net_repl_output_bytes,
     reads_processed,
     writes_processed,
     keyspace_hits,
@@ -64,16 +60,11 @@ counters! {
     /// Clients closed for `client-output-buffer-limit`.
     output_buffer_limit_disconnections,
     error_replies,
-    /// Error replies sent to a master or a replica.
-    unexpected_error_replies,
     dump_payload_sanitizations,
     auth_denied,
     command_denied,
     key_denied,
     channel_denied,
-    sync_full,
-    sync_partial_ok,
-    sync_partial_err,
     /// Ticks of the reactor, and the time they took.
     ticks,
     tick_nanos,
@@ -246,24 +237,14 @@ pub struct Rates {
     pub commands: Rate,
     pub input_bytes: Rate,
     pub output_bytes: Rate,
-    pub repl_input_bytes: Rate,
-    pub repl_output_bytes: Rate,
     pub ticks: Rate,
     /// Nanoseconds of tick time per second.
     pub tick_nanos: Rate,
 }
 
 impl Rates {
-    fn each_mut(&mut self) -> [&mut Rate; 7] {
-        [
-            &mut self.commands,
-            &mut self.input_bytes,
-            &mut self.output_bytes,
-            &mut self.repl_input_bytes,
-            &mut self.repl_output_bytes,
-            &mut self.ticks,
-            &mut self.tick_nanos,
-        ]
+    fn each_mut(&mut self) -> [&mut Rate; 5] {
+        [&mut self.commands, &mut self.input_bytes, &mut self.output_bytes, &mut self.ticks, &mut self.tick_nanos]
     }
 }
 
@@ -316,8 +297,6 @@ impl ShardStats {
         rates.commands.sample(now_us, counters.commands_processed);
         rates.input_bytes.sample(now_us, counters.net_input_bytes);
         rates.output_bytes.sample(now_us, counters.net_output_bytes);
-        rates.repl_input_bytes.sample(now_us, counters.net_repl_input_bytes);
-        rates.repl_output_bytes.sample(now_us, counters.net_repl_output_bytes);
         rates.ticks.sample(now_us, counters.ticks);
         rates.tick_nanos.sample(now_us, counters.tick_nanos);
     }

@@ -64,6 +64,9 @@ pub struct Counters {
     pub output_limit_disconnections: u64,
     /// Commands of the primary that failed here.
     pub unexpected_errors: u64,
+    /// The present rates of both kinds of bytes, a second.
+    pub input_rate: u64,
+    pub output_rate: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

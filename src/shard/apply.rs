@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn finds_errors_and_nothing_that_looks_like_one() {
         assert_eq!(first_error(b"+OK\r\n:1\r\n"), None);
-        assert_eq!(first_error(b"$8\r\na\r\n-ERR\r\n$-1\r\n*2\r\n:1\r\n+OK\r\n"), None);
+        assert_eq!(first_error(b"$7\r\na\r\n-ERR\r\n$-1\r\n*2\r\n:1\r\n+OK\r\n"), None);
         assert_eq!(first_error(b"$-1\r\n*2\r\n:1\r\n-ERR no\r\n+OK\r\n"), Some(&b"ERR no"[..]));
     }
 }

@@ -376,6 +376,11 @@ impl Shard {
         args: &Args<'_>,
         known: Known,
     ) -> Step {
+        if self.gates.guarded
+            && let Err(error) = self.guard(client, id, command)
+        {
+            return self.reject(io, client, id, &error);
+        }
         if self.gates.paused && self.pauses(client, id, command) {
             client.stall.add(Stall::PAUSE);
             self.waiting_pause.push(client.socket);
@@ -402,6 +407,8 @@ impl Shard {
     fn pauses(&self, client: &Client, id: CommandId, command: &Command) -> bool {
         match self.pause {
             None => false,
+            // The stream of a primary does not stop for clients.
+            Some(_) if client.modes.applies => false,
             Some(pause) if pause.writes_only => {
                 let block = client.multi.as_ref().filter(|_| id == self.exec_id);
                 let flags = block.map_or(command.flags, |multi| multi.flags());

@@ -22,6 +22,7 @@ pub mod cut;
 mod dispatch;
 mod execute;
 pub mod fanout;
+mod guard;
 mod handover;
 pub mod limits;
 pub mod locks;
@@ -138,6 +139,8 @@ pub struct Gates {
     pub memory_limit: bool,
     /// Keys of this core are locked.
     pub locks: bool,
+    /// The node's role, or the state of its data, may forbid commands.
+    pub guarded: bool,
     /// The replication executor has so much to do that writers wait.
     pub behind: bool,
 }
@@ -145,7 +148,7 @@ pub struct Gates {
 impl Gates {
     #[inline]
     fn any(self) -> bool {
-        self.monitors | self.tracking | self.paused | self.memory_limit | self.locks | self.behind
+        self.monitors | self.tracking | self.paused | self.memory_limit | self.locks | self.guarded | self.behind
     }
 }
 
@@ -324,6 +327,7 @@ impl Shard {
             paused: self.pause.is_some(),
             memory_limit: self.has_limit(),
             locks: !self.locks.is_idle(),
+            guarded: self.is_guarded(),
             behind: self.gates.behind,
         };
         let watches = self.watches_keys();

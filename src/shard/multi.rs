@@ -37,6 +37,8 @@ pub struct Multi {
     /// One was refused: EXEC will refuse all.
     failed: bool,
     flags: Flags,
+    /// Those that not all of its commands have.
+    lacks: Flags,
     needs: Needs,
 }
 
@@ -122,6 +124,11 @@ impl Multi {
     pub fn flags(&self) -> Flags {
         self.flags
     }
+
+    /// Whether any of its commands lacks a flag.
+    pub fn lacks(&self, flag: Flags) -> bool {
+        self.lacks.has(flag)
+    }
 }
 
 impl Shard {
@@ -131,7 +138,8 @@ impl Shard {
         }
         let batch = self.spare_batches.pop().unwrap_or_default();
         let (database, failed) = (client.database, false);
-        client.multi = Some(Box::new(Multi { batch, database, failed, flags: Flags::NONE, needs: Needs::Keys }));
+        let (flags, lacks) = (Flags::NONE, Flags::NONE);
+        client.multi = Some(Box::new(Multi { batch, database, failed, flags, lacks, needs: Needs::Keys }));
         client.modes.in_multi = true;
         Ok(())
     }
@@ -160,6 +168,7 @@ impl Shard {
         };
         multi.batch.push(origin, id, args);
         multi.flags = multi.flags | command.flags;
+        multi.lacks = multi.lacks | Flags(!command.flags.0);
         multi.needs = multi.needs.max(Needs::of(command));
         if let Handler::Server(Server::Select) = command.handler
             && let Ok(selected) = database(self.config.databases as usize, args.get(1))

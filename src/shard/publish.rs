@@ -298,6 +298,7 @@ impl Shard {
     ) {
         let started = clock::ticks();
         let channel = args.get(1);
+        self.log_command(client.database, args);
         if client.modes.in_block {
             let receivers = self.publish_now(io, kind, channel, args.get(2));
             return self.finish_publish(client, id, args, started, Some(receivers));

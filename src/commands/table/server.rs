@@ -37,6 +37,15 @@ const fn flush(name: &'static str, server: Server) -> Command {
         .tips(&[ALL_SHARDS, ALL_SUCCEEDED])
 }
 
+const fn replicaof(name: &'static str) -> Command {
+    command(name, 3, Server::ReplicaOf).syntax("<host port | NO ONE>").flags(ROLES.or(Flags::NO_ASYNC_LOADING))
+}
+
+/// What changes the role has these, and what makes a connection one of a replica.
+const ROLES: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::BARRIER);
+const SYNCS: Flags =
+    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI).or(Flags::BARRIER);
+
 const BY_NAMES: &str = "O(N) where N is the number of names given.";
 const BY_ARGUMENTS: &str = "O(N) where N is the number of arguments of the command.";
 const BY_PARAMETERS: &str = "O(N) where N is the number of parameters given.";
@@ -87,10 +96,25 @@ pub const COMMANDS: &[Command] = &[
     command("monitor", 1, Server::Monitor)
         .about("1.0.0", "", "Shows every command that the server executes from now on.")
         .flags(ADMIN.or(Flags::BARRIER)),
+    command("psync", -3, Server::Psync)
+        .about("2.8.0", "", "Makes the connection that of a replica, which goes on where it was.")
+        .syntax("replicationid offset")
+        .flags(SYNCS),
+    command("replconf", -1, Server::ReplConf)
+        .about("3.0.0", CONSTANT, "What a replica tells its primary of itself.")
+        .flags(ADMIN.or(Flags::ALLOW_BUSY).or(Flags::BARRIER)),
+    replicaof("replicaof").about("5.0.0", CONSTANT, "Makes the server a replica of another, or a primary."),
+    command("role", 1, Server::Role)
+        .about("2.8.12", CONSTANT, "Returns the role of the server in replication.")
+        .flags(UNSCRIPTED.or(Flags::FAST).or(Flags::BARRIER))
+        .acl(Acl::ADMIN.or(Acl::DANGEROUS)),
     command("shutdown", -1, Server::Shutdown)
         .about("1.0.0", "O(N) when saving, where N is the number of keys; otherwise O(1).", "Ends the server.")
         .syntax("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
         .flags(ADMIN.or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY).or(Flags::BARRIER)),
+    replicaof("slaveof")
+        .about("1.0.0", CONSTANT, "Makes the server a replica of another, or a primary.")
+        .deprecated("5.0.0", "`REPLICAOF`"),
     container("slowlog")
         .about("2.2.12", BY_SUBCOMMAND, "Commands about the log of slow commands.")
         .subcommands(SLOWLOG),
@@ -103,6 +127,9 @@ pub const COMMANDS: &[Command] = &[
         .syntax("index1 index2")
         .flags(WRITE_FAST.or(Flags::BARRIER))
         .acl(Acl::KEYSPACE.or(Acl::DANGEROUS)),
+    command("sync", 1, Server::Psync)
+        .about("1.0.0", "", "Makes the connection that of a replica, which begins anew.")
+        .flags(SYNCS),
     command("time", 1, Server::Time)
         .about("2.6.0", CONSTANT, "Returns the time of the server.")
         .flags(LOADING_STALE.or(Flags::FAST))

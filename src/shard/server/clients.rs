@@ -1,13 +1,16 @@
 //! The CLIENT family. What concerns other clients asks every core.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::replication;
 use crate::commands::clients::{
     ClientFlags, ClientInfo, Events, KillRequest, ListRequest, PauseMode, PauseRequest, ReplyMode, SetInfo, Switch,
     UnblockRequest, parse_name, redirection, set_caching, write_tracking_info,
 };
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Outcome};
+use crate::replication::status::{LinkState, LinkStatus, ReplicaStatus};
 use crate::resp::{Args, Out, Writer};
 use crate::shard::client::{Client, Connection};
 use crate::shard::fanout::{Call, written};
@@ -203,12 +206,62 @@ impl Shard {
 
 async fn list(call: Rc<Call>) -> Result<Out, Error> {
     let request = ListRequest::parse(&call.args())?;
+    let links = links(&call).await?;
     let clients = call.on_all(|shard, io| shard.describe_all(io)).await;
-    let text = request.render(clients.into_iter().flatten().collect());
+    let text = request.render(clients.into_iter().flatten().chain(links).collect());
     written(call.proto, |out| {
         out.verbatim(&text);
         Ok(())
     })
+}
+
+/// The connections of the replication executor.
+async fn links(call: &Call) -> Result<Vec<ClientInfo>, Error> {
+    let status = replication::status(call).await?;
+    let (now_ms, executor) = call.here(|shard, _| (shard.now(), shard.shared.shards));
+    let mut links: Vec<ClientInfo> = status.replicas.iter().map(|replica| describe_replica(replica, now_ms)).collect();
+    let connected = status.link.as_ref().filter(|link| link.state == LinkState::Connected);
+    links.extend(connected.map(|link| describe_primary(link, now_ms)));
+    links.iter_mut().for_each(|link| link.shard = executor);
+    Ok(links)
+}
+
+fn describe_replica(replica: &ReplicaStatus, now_ms: u64) -> ClientInfo {
+    let output = replica.output_bytes as usize;
+    ClientInfo {
+        id: replica.client_id,
+        addr: shown(replica.peer),
+        laddr: shown(replica.local),
+        fd: replica.fd,
+        name: replica.name.clone(),
+        age: now_ms.saturating_sub(replica.connected_ms) / 1000,
+        idle: now_ms.saturating_sub(replica.active_ms) / 1000,
+        flags: ClientFlags::REPLICA,
+        output_memory: output,
+        total_memory: output,
+        events: Events { read: true, write: output > 0 },
+        command: Some("replconf".to_owned()),
+        user: Some("default".to_owned()),
+        ..ClientInfo::default()
+    }
+}
+
+fn describe_primary(link: &LinkStatus, now_ms: u64) -> ClientInfo {
+    ClientInfo {
+        id: link.client_id,
+        addr: shown(link.peer),
+        laddr: shown(link.local),
+        fd: -1,
+        age: now_ms.saturating_sub(link.connected_ms) / 1000,
+        idle: now_ms.saturating_sub(link.active_ms) / 1000,
+        flags: ClientFlags::MASTER,
+        events: Events { read: true, write: false },
+        ..ClientInfo::default()
+    }
+}
+
+fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
 }
 
 async fn kill(call: Rc<Call>) -> Result<Out, Error> {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::replication;
 use crate::commands::Error;
 use crate::commands::lookup::CommandId;
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::observe::info::{
 use crate::observe::memory::{self as memory_report, DbOverhead, MemoryInfo, ThreadAllocations};
 use crate::observe::stats::ShardStats;
 use crate::pubsub::Kind;
+use crate::replication::status::{LinkState, Status};
 use crate::resp::Out;
 use crate::runtime::{clock, memory};
 use crate::shard::fanout::{Call, written};
@@ -43,7 +45,7 @@ struct Report {
 
 pub async fn info(call: Rc<Call>) -> Result<Out, Error> {
     let sections = Sections::parse(call.args().iter_from(1));
-    let node = gather(&call).await;
+    let node = gather(&call).await?;
     written(call.proto, |out| {
         out.verbatim(&info::render(&node, &sections));
         Ok(())
@@ -56,7 +58,7 @@ pub async fn memory(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
         call.on_all(|_, _| memory::release()).await;
         return call.ok();
     }
-    let figures = gather(&call).await.memory;
+    let figures = gather(&call).await?.memory;
     written(call.proto, |out| {
         match name {
             "stats" => memory_report::write_stats(out, &figures),
@@ -69,9 +71,10 @@ pub async fn memory(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
 }
 
 /// Asks every core and puts the picture together.
-async fn gather(call: &Call) -> NodeInfo {
+async fn gather(call: &Call) -> Result<NodeInfo, Error> {
+    let status = replication::status(call).await?;
     let reports = call.on_all(|shard, io| shard.report(io)).await;
-    call.here(|shard, _| shard.node_info(&reports))
+    Ok(call.here(|shard, _| shard.node_info(&reports, status)))
 }
 
 impl Shard {
@@ -138,7 +141,7 @@ impl Shard {
         report
     }
 
-    fn node_info(&self, reports: &[Report]) -> NodeInfo {
+    fn node_info(&self, reports: &[Report], status: Status) -> NodeInfo {
         let mut stats = ShardStats::new(self.commands.count());
         for report in reports {
             stats.merge(&report.stats);
@@ -148,7 +151,8 @@ impl Shard {
         NodeInfo {
             server: self.server_info(),
             clients: ClientsInfo {
-                connected: total(|report| report.clients as u64),
+                // As in Redis, a primary is a client of its replica.
+                connected: total(|report| report.clients as u64) + u64::from(has_primary(&status)),
                 maxclients: config.maxclients.into(),
                 pubsub: total(|report| report.subscribers as u64),
                 recent_max_input_buffer: reports.iter().map(|report| report.max_input).max().unwrap_or(0),
@@ -159,7 +163,7 @@ impl Shard {
                 blocking_keys: total(|report| report.blocking_keys as u64),
                 ..ClientsInfo::default()
             },
-            memory: self.memory_info(reports),
+            memory: self.memory_info(reports, &status),
             persistence: PersistenceInfo {
                 changes_since_last_save: total(|report| report.changes),
                 last_save_time: self.shared.last_save_s,
@@ -176,13 +180,26 @@ impl Shard {
                 tracking_prefixes: self.caching.prefixes.len() as u64,
                 ..StatGauges::default()
             },
-            replication: ReplicationInfo { replid: self.shared.replication_id.clone(), ..ReplicationInfo::default() },
+            replication: self.replication_info(status),
             cpu: cpu_info(),
             command_names: self.command_names(),
             latency_percentiles: config.latency_tracking_info_percentiles.clone(),
             databases: info::merge_databases(reports.iter().map(|report| report.databases.clone())),
             shards: reports.iter().map(shard_info).collect(),
             stats,
+        }
+    }
+
+    fn replication_info(&self, status: Status) -> ReplicationInfo {
+        let config: &Config = &self.config;
+        let counts = config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0;
+        ReplicationInfo {
+            good_replicas: counts.then(|| self.shared.good_replicas.load(Ordering::Relaxed) as u64),
+            priority: config.replica_priority,
+            read_only: config.replica_read_only,
+            announced: config.replica_announced,
+            backlog_size: config.repl_backlog_size,
+            status,
         }
     }
 
@@ -219,7 +236,7 @@ impl Shard {
         }
     }
 
-    fn memory_info(&self, reports: &[Report]) -> MemoryInfo {
+    fn memory_info(&self, reports: &[Report], status: &Status) -> MemoryInfo {
         let used = memory::used_bytes() as u64;
         let rss = memory::resident_bytes().unwrap_or(0) as u64;
         let mut databases: Vec<DbOverhead> = Vec::new();
@@ -245,6 +262,11 @@ impl Shard {
             maxmemory: self.config.maxmemory,
             maxmemory_policy: self.config.maxmemory_policy.name(),
             allocator: "mimalloc",
+            replication_backlog: status.backlog.map_or(0, |backlog| backlog.bytes as u64),
+            replication_buffers: (status.replicas_bytes + status.backlog.map_or(0, |backlog| backlog.bytes)) as u64,
+            clients_replicas: status.replicas_bytes as u64,
+            not_counted_for_evict: status.replicas_bytes as u64,
+            replicas: status.replicas.len() as u64,
             clients_normal: reports.iter().map(|report| report.client_bytes).sum(),
             lazyfree_pending_objects: reports.iter().map(|report| report.garbage as u64).sum(),
             keys: reports.iter().flat_map(|report| &report.databases).map(|database| database.keys).sum(),
@@ -253,6 +275,10 @@ impl Shard {
             ..MemoryInfo::default()
         }
     }
+}
+
+fn has_primary(status: &Status) -> bool {
+    status.link.as_ref().is_some_and(|link| link.state == LinkState::Connected)
 }
 
 fn shard_info(report: &Report) -> ShardInfo {

@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod monitor;
 mod pubsub;
+mod replication;
 mod session;
 mod shutdown;
 mod tracking;
@@ -98,6 +99,10 @@ impl Shard {
             Server::Latency => self.start_call(client, id, args, move |call| logs::latency(call, id)),
             Server::SlowLog => self.start_call(client, id, args, move |call| logs::slowlog(call, id)),
             Server::Memory => self.start_call(client, id, args, move |call| info::memory(call, id)),
+            Server::Psync => self.psync(client, args),
+            Server::ReplConf => self.replconf(client, id, args),
+            Server::ReplicaOf => self.start_call(client, id, args, replication::replica_of),
+            Server::Role => self.start_call(client, id, args, replication::role),
             Server::Shutdown => self.start_call(client, id, args, shutdown::shutdown),
         }
     }
