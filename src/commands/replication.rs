@@ -7,6 +7,7 @@ use crate::config::PrimaryAddress;
 use crate::replication::status::Hello;
 use crate::resp::Args;
 use crate::types::numbers::parse_i64;
+use crate::types::quote::split_quoted;
 
 const BAD_PORT: Error = Error::text("ERR Invalid master port");
 /// The longest host name or address that is taken.
@@ -64,6 +65,9 @@ pub fn replconf(hello: &mut Hello, args: &Args<'_>) -> Result<Answered, Error> {
                 1 => true,
                 _ => return Err(Error::text("ERR value is out of range, value must between 0 and 1")),
             };
+        } else if args.is(i, "rdb-filter-only") {
+            check_filter(value)?;
+            hello.filtered = true;
         } else if args.is(i, "ack") || args.is(i, "getack") {
             return Ok(Answered::Nothing);
         } else {
@@ -72,6 +76,15 @@ pub fn replconf(hello: &mut Hello, args: &Args<'_>) -> Result<Answered, Error> {
         }
     }
     Ok(Answered::Ok)
+}
+
+/// Filters name what is to be left in. There are no functions, so what they leave is nothing.
+fn check_filter(value: &[u8]) -> Result<(), Error> {
+    let words = split_quoted(value).ok_or(Error::text("ERR Missing rdb-filter-only values"))?;
+    match words.iter().find(|word| !word.eq_ignore_ascii_case(b"functions")) {
+        Some(other) => Err(Error::concat(&[b"ERR Unsupported rdb-filter-only option: ", c_string(other)])),
+        None => Ok(()),
+    }
 }
 
 /// It goes into INFO and to Sentinels.
@@ -123,6 +136,9 @@ mod tests {
         assert_eq!(said("replconf listening-port 6380 IP-Address 10.0.0.9"), Ok(Answered::Ok));
         assert_eq!(said("replconf capa eof capa psync2 capa later capa basalt-frames version 8.1.0"), Ok(Answered::Ok));
         assert_eq!(said("replconf rdb-only 1"), Ok(Answered::Ok));
+        let unsupported = "ERR Unsupported rdb-filter-only option: x".to_owned();
+        assert_eq!(said("replconf rdb-filter-only x"), Err(unsupported));
+        assert_eq!(said("replconf rdb-filter-only functions"), Ok(Answered::Ok));
         assert_eq!(said("replconf ack 5"), Ok(Answered::Nothing));
         assert_eq!(said("replconf getack *"), Ok(Answered::Nothing));
         assert_eq!(said("replconf capa"), Err("ERR syntax error".to_owned()));
@@ -142,6 +158,7 @@ mod tests {
             frames: true,
             version: "8.1.0".to_owned(),
             rdb_only: true,
+            filtered: true,
         };
         assert_eq!(hello, expected);
     }
