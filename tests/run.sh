@@ -2,8 +2,8 @@
 # Runs all tests on a Debian or Ubuntu with Rust and a C compiler: installs the Redis it compares with, builds once,
 # runs every suite. Extra arguments go to `cargo test`.
 #
-# BASALT_DIFF_COMMANDS, BASALT_ATOMICITY_SECONDS, BASALT_TEST_SEED, BASALT_TEST_SERVER: see tests/differential/main.rs,
-# tests/atomicity/main.rs and tests/common/mod.rs.
+# BASALT_DIFF_COMMANDS, BASALT_ATOMICITY_SECONDS, BASALT_REPLICATION_SECONDS, BASALT_TEST_SEED, BASALT_TEST_SERVER: see
+# tests/differential/main.rs, tests/atomicity/main.rs, tests/replication_digests.rs and tests/common/mod.rs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -64,10 +64,29 @@ start=$(date +%s)
 echo "tests/run.sh: building"
 cargo test --no-run "$@"
 
-# One test at a time: several of them measure memory or wake-ups, and two processors are soon full.
+# One test at a time: several of them measure memory or wake-ups, and two processors are soon full. The suites of replication mostly
+# wait, for links and for Sentinels: of those three at a time. Arguments say what to run, and then it is one at a time.
 {
     status=0
-    RUST_TEST_THREADS=1 cargo test --no-fail-fast "$@" 2>&1 || status=$?
+    if [ $# -gt 0 ]; then
+        RUST_TEST_THREADS=1 cargo test --no-fail-fast "$@" 2>&1 || status=$?
+    else
+        alone=--lib
+        together=
+        for file in tests/*.rs tests/*/main.rs; do
+            suite=$(echo "$file" | sed -e 's,^tests/,,' -e 's,/main,,' -e 's,\.rs$,,')
+            case $suite in
+            replication* | sentinel) together="$together --test $suite" ;;
+            *) alone="$alone --test $suite" ;;
+            esac
+        done
+        # shellcheck disable=SC2086 # lists of options
+        {
+            RUST_TEST_THREADS=1 cargo test --no-fail-fast $alone 2>&1 || status=$?
+            cargo test --doc 2>&1 || status=$?
+            RUST_TEST_THREADS=3 cargo test --no-fail-fast $together 2>&1 || status=$?
+        }
+    fi
     echo "exit status $status"
 } | tee "$log"
 status=$(tail -n 1 "$log")

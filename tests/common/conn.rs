@@ -59,6 +59,11 @@ impl Reply {
         }
     }
 
+    /// As `text`, and "(nil)" where there is nothing.
+    pub fn text_or_nil(&self) -> String {
+        if self.is_nil() { "(nil)".to_owned() } else { self.text() }
+    }
+
     #[track_caller]
     pub fn int(&self) -> i64 {
         match self {
@@ -149,7 +154,11 @@ impl Conn {
     }
 
     pub fn try_open(address: &str) -> io::Result<Conn> {
-        let stream = TcpStream::connect(address)?;
+        Conn::over(TcpStream::connect(address)?)
+    }
+
+    /// The other end of a connection that a server made: what it sends are requests, which read as arrays.
+    pub fn over(stream: TcpStream) -> io::Result<Conn> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(READ_TIMEOUT))?;

@@ -29,12 +29,14 @@ pub struct Mix {
     pub flush: bool,
     /// Keys that expire within half a second.
     pub short_lives: bool,
+    /// Values of some kilobytes, so that all keys together are many megabytes.
+    pub large: bool,
     /// A pause after each pipeline, for a test that wants a load and not all of the machine.
     pub pause: Duration,
 }
 
 impl Mix {
-    pub const ALL: Mix = Mix { flush: true, short_lives: true, pause: Duration::from_millis(2) };
+    pub const ALL: Mix = Mix { flush: true, short_lives: true, large: false, pause: Duration::from_millis(2) };
     /// Without what empties a node.
     pub const KEEPING: Mix = Mix { flush: false, ..Mix::ALL };
 }
@@ -159,9 +161,12 @@ impl Commands {
     pub fn new(conn: &mut Conn, seed: u64, mix: Mix) -> Commands {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64;
         let long = "compressible ".repeat(100);
+        // In a block, for other loads may be at work already.
         let payloads = ["", "17", "-70000", "plain text", &long].into_iter().map(|value| {
+            conn.cmd("MULTI");
             conn.argv(&["SET", "payload", value]);
-            conn.cmd("DUMP payload").bytes()
+            conn.cmd("DUMP payload");
+            conn.cmd("EXEC").items()[1].bytes()
         });
         let payloads = payloads.collect();
         Commands { inner: Gen::new(Rng::new(seed), payloads, now_ms), mix }
@@ -225,6 +230,7 @@ impl Commands {
         let short = if self.mix.short_lives { self.inner.rng.between(1, 500) } else { 100_000_000 };
         let life = if self.inner.rng.chance(2) { short } else { 100_000_000 }.to_string().into_bytes();
         match self.inner.rng.below(24) {
+            0..=5 if self.mix.large => with(line("SET"), [key, vec![b'l'; 1000 + self.inner.rng.below(3000)]]),
             0..=5 => with(line("SET"), [key, value]),
             6 => with(line("SET"), [key, value, b"PX".to_vec(), life]),
             7 => with(line("PSETEX"), [key, life, value]),

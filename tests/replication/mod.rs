@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)] // each suite uses a part
 
+pub mod fake;
 pub mod load;
 pub mod sync;
 
