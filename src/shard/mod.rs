@@ -25,6 +25,7 @@ pub mod fanout;
 mod guard;
 mod handover;
 pub mod limits;
+pub mod loading;
 pub mod locks;
 mod lookahead;
 mod memory;
@@ -222,6 +223,7 @@ pub struct Shard {
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     snapshots: snapshot::Snapshots,
+    loads: loading::LoadingState,
     exec_id: CommandId,
     freeing: bool,
     /// A task evicts down to a lowered limit.
@@ -289,6 +291,7 @@ impl Shard {
             applier: None,
             guests: None,
             snapshots: snapshot::Snapshots::default(),
+            loads: loading::LoadingState::default(),
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,
             evicting: false,

@@ -1,0 +1,208 @@
+//! A snapshot from a primary, on the core whose keys it brings.
+//!
+//! It goes into a data set of its own ([`Incoming`](crate::keyspace::Incoming)), which takes the place of the one in use at one moment on all cores. Until then
+//! that one is served, or is empty, as whoever loads decides.
+
+use super::{Shard, ShardIo};
+use crate::keyspace::{Incoming, KeyHash, NewStr, Policy};
+use crate::rdb::frame::{Frame, decode_frame};
+use crate::rdb::{self, Reason, Record, Records, Text};
+
+/// Records whose memory is asked for at once.
+const AT_ONCE: usize = 16;
+
+/// Scratch memory for frames is not kept beyond this.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// Why records cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    Damaged(rdb::Error),
+    /// The key is there already.
+    Duplicate {
+        offset: u64,
+        database: u16,
+        key: Vec<u8>,
+    },
+    /// The key belongs to another core, or the database does not exist: whoever wrote the frame's header has lied.
+    Misplaced {
+        offset: u64,
+    },
+    /// Nothing is being loaded.
+    NotLoading,
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Damaged(error) => error.fmt(f),
+            LoadError::Duplicate { offset, database, key } => {
+                let key = String::from_utf8_lossy(key);
+                write!(f, "RDB: from byte {offset} on: duplicate key '{key}' in database {database}")
+            }
+            LoadError::Misplaced { offset } => {
+                write!(f, "RDB: from byte {offset} on: a key is not where its frame says")
+            }
+            LoadError::NotLoading => f.write_str("the snapshot was given up before"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<rdb::Error> for LoadError {
+    fn from(error: rdb::Error) -> LoadError {
+        LoadError::Damaged(error)
+    }
+}
+
+/// What this core loads.
+#[derive(Default)]
+pub struct LoadingState {
+    incoming: Option<Incoming>,
+    /// For what frames hold.
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// Begins to load a data set. One that was being loaded is dropped.
+    pub fn begin_loading(&mut self) {
+        self.abort_loading();
+        self.loads.incoming = Some(self.keyspace.incoming());
+    }
+
+    /// Takes in a run of records of one database, all of keys of this core; how many. `offset`: where in the snapshot the first one is.
+    pub fn load_records(&mut self, database: u16, bytes: &[u8], offset: u64) -> Result<u64, LoadError> {
+        let Some(incoming) = &mut self.loads.incoming else { return Err(LoadError::NotLoading) };
+        let max_string_bytes = self.config.proto_max_bulk_len;
+        let records = Records::new(bytes, max_string_bytes);
+        let records = records.map(|record| record.map_err(|reason| rdb::Error { offset, reason }));
+        load(incoming, &Run { database, offset, policy: &self.policy, now_ms: self.now_ms, max_string_bytes }, records)
+    }
+
+    /// Takes in the records of a frame, all of keys of this core; how many.
+    pub fn load_frame(&mut self, frame: &Frame) -> Result<u64, LoadError> {
+        let Some(incoming) = &mut self.loads.incoming else { return Err(LoadError::NotLoading) };
+        let max_string_bytes = self.config.proto_max_bulk_len;
+        let (database, offset) = (frame.db(), frame.offset);
+        let run = Run { database, offset, policy: &self.policy, now_ms: self.now_ms, max_string_bytes };
+        let records = decode_frame(frame, &mut self.loads.scratch, max_string_bytes)?;
+        let loaded = load(incoming, &run, records);
+        if self.loads.scratch.capacity() > KEEP_BYTES {
+            self.loads.scratch = Vec::new();
+        }
+        loaded
+    }
+
+    /// The loaded data set takes the place of the one in use. The caller holds all locks and does this on all cores; `load` tells it from other
+    /// times, as for [`Shard::flush_for_loading`].
+    pub fn finish_loading(&mut self, io: &mut ShardIo, load: u64) {
+        let Some(incoming) = self.loads.incoming.take() else { return };
+        self.loads.scratch = Vec::new();
+        let garbage = self.keyspace.adopt(incoming);
+        self.discard(garbage);
+        self.all_changed(io, 2 * load + 1);
+        for database in 0..self.keyspace.databases() {
+            self.database_changed(database);
+        }
+    }
+
+    /// Drops what was loaded so far. The data in use stays.
+    pub fn abort_loading(&mut self) {
+        self.loads.scratch = Vec::new();
+        if let Some(incoming) = self.loads.incoming.take() {
+            self.discard(incoming.into_garbage());
+        }
+    }
+
+    /// Drops the data in use, as a new one is about to be loaded. The caller holds all locks and does this on all cores.
+    pub fn flush_for_loading(&mut self, io: &mut ShardIo, load: u64) {
+        let garbage = self.keyspace.flush_all();
+        self.discard(garbage);
+        self.all_changed(io, 2 * load);
+    }
+
+    /// Every key may be another now: whoever watches or has read one is told.
+    fn all_changed(&mut self, io: &mut ShardIo, moment: u64) {
+        for database in 0..self.keyspace.databases() {
+            for hash in self.watches.in_database(database) {
+                self.watches.modified(database, hash);
+            }
+        }
+        // The replication executor stands for whoever begins a flush.
+        self.tell_flush(io, (self.shared.shards, moment));
+    }
+}
+
+/// What holds for a run of records.
+struct Run<'a> {
+    database: u16,
+    offset: u64,
+    policy: &'a Policy,
+    now_ms: u64,
+    max_string_bytes: u64,
+}
+
+impl Run<'_> {
+    fn damaged(&self, reason: Reason) -> LoadError {
+        LoadError::Damaged(rdb::Error { offset: self.offset, reason })
+    }
+}
+
+/// Takes records in, some at a time, so that their waits for memory overlap.
+fn load<'a>(
+    incoming: &mut Incoming,
+    run: &Run<'_>,
+    mut records: impl Iterator<Item = Result<Record<'a>, rdb::Error>>,
+) -> Result<u64, LoadError> {
+    let database = usize::from(run.database);
+    if database >= incoming.databases() {
+        return Err(LoadError::Misplaced { offset: run.offset });
+    }
+    let mut group: Vec<Record<'_>> = Vec::with_capacity(AT_ONCE);
+    let mut hashes: Vec<KeyHash> = Vec::with_capacity(AT_ONCE);
+    let mut count = 0;
+    loop {
+        group.clear();
+        hashes.clear();
+        for record in records.by_ref().take(AT_ONCE) {
+            let record = record?;
+            let hash = incoming.hash(&record.key);
+            if !incoming.has_slot(hash.slot) {
+                return Err(LoadError::Misplaced { offset: run.offset });
+            }
+            hashes.push(hash);
+            group.push(record);
+        }
+        if group.is_empty() {
+            return Ok(count);
+        }
+        incoming.prefetch(database, &hashes);
+        for (record, hash) in group.iter().zip(&hashes) {
+            insert(incoming, run, record, *hash)?;
+        }
+        count += group.len() as u64;
+    }
+}
+
+#[inline]
+fn insert(incoming: &mut Incoming, run: &Run<'_>, record: &Record<'_>, hash: KeyHash) -> Result<(), LoadError> {
+    let mut bytes = record.value;
+    rdb::value::check(record.kind).map_err(|reason| run.damaged(reason))?;
+    let text = rdb::string::read_text(&mut bytes, run.max_string_bytes).map_err(|reason| run.damaged(reason))?;
+    let value = match text {
+        Text::Owned(text) => NewStr::Take(text.into()),
+        Text::Borrowed(_) | Text::Number(_) => NewStr::Copy(&text),
+    };
+    let clock = run.policy.loaded_clock(record.access, run.now_ms);
+    let database = usize::from(run.database);
+    let inserted = incoming.insert(database, hash, &record.key, value, record.expire_at_ms, clock);
+    inserted.map_err(|_| {
+        let key = record.key.to_vec();
+        LoadError::Duplicate { offset: run.offset, database: run.database, key }
+    })
+}
+
+#[cfg(test)]
+#[path = "loading_tests.rs"]
+mod tests;
