@@ -139,9 +139,6 @@ impl Replication {
     /// The virtual client has run what it was given.
     pub fn on_applied_bytes(&mut self, _io: &mut ShardIo) {}
 
-    /// A core could not go on with a snapshot.
-    pub fn on_snapshot_failed(&mut self, _io: &mut ShardIo, _id: u64, _error: String) {}
-
     // Moments at which all cores stand still
 
     /// Lets every shard do something at one moment, and then this executor, which is given the number of the first batch behind it. Several

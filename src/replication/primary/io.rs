@@ -18,7 +18,8 @@ use crate::replication::Replication;
 use crate::replication::log::LogBatch;
 use crate::replication::status::Status;
 use crate::runtime::{Event as Happening, SocketId, clock, memory, net};
-use crate::shard::{Chunk, Handover, ShardIo};
+use crate::shard::snapshot::SnapshotForm;
+use crate::shard::{Chunk, Handover, Message, Shard, ShardIo};
 
 /// Token of the descriptor that tells of files.
 pub const SPOOLS: u32 = 16;
@@ -287,16 +288,42 @@ impl Replication {
         }
     }
 
-    fn start_snapshot(&mut self, io: &mut ShardIo, id: u64, _form: Form) {
-        let error = Some("no shard makes snapshots".to_owned());
-        self.tell_primary(io, Event::SnapshotOver { snapshot: id, error });
+    /// Lets all shards begin a snapshot at one moment. On a replica that is one at which everything taken from the stream is applied.
+    fn start_snapshot(&mut self, io: &mut ShardIo, id: u64, form: Form) {
+        let form = match form {
+            Form::Rdb => SnapshotForm::Rdb,
+            Form::Frames => SnapshotForm::Frames,
+        };
+        let begin = move |shard: &mut Shard, _: &mut ShardIo| {
+            if !shard.role().is_replica() {
+                shard.turn_log(true);
+            }
+            shard.begin_snapshot(id, form);
+        };
+        let after = move |replication: &mut Replication, io: &mut ShardIo, number| {
+            replication.on_cut(io, id, CutAt::Number(number));
+        };
+        self.cut(io, Box::new(begin), Box::new(after));
     }
 
     fn abort_snapshot(&mut self, io: &mut ShardIo, id: u64) {
+        for shard in 0..self.shared.shards {
+            io.post(shard, Message::Run(Box::new(move |shard, _| shard.abort_snapshot(id))));
+        }
         self.tell_primary(io, Event::SnapshotOver { snapshot: id, error: None });
     }
 
-    fn grant(&mut self, _io: &mut ShardIo, _snapshot: u64, _shard: usize, _bytes: usize) {}
+    /// A shard has given up its part of a snapshot.
+    pub fn on_snapshot_failed(&mut self, io: &mut ShardIo, id: u64, error: String) {
+        for shard in 0..self.shared.shards {
+            io.post(shard, Message::Run(Box::new(move |shard, _| shard.abort_snapshot(id))));
+        }
+        self.tell_primary(io, Event::SnapshotOver { snapshot: id, error: Some(error) });
+    }
+
+    fn grant(&mut self, io: &mut ShardIo, snapshot: u64, shard: usize, bytes: usize) {
+        io.post(shard, Message::Run(Box::new(move |shard, _| shard.grant_snapshot(snapshot, bytes))));
+    }
 
     fn spool(&mut self, io: &mut ShardIo, action: Action) {
         let spools = match &mut self.primary.spools {
