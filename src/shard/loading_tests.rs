@@ -34,7 +34,10 @@ fn filled(keys: usize, value_bytes: usize) -> Keyspace {
     space
 }
 
-fn digest(space: &Keyspace) -> Vec<(usize, Vec<u8>, Vec<u8>, Option<u64>)> {
+/// Database, key, value and expiry.
+type Key = (usize, Vec<u8>, Vec<u8>, Option<u64>);
+
+fn digest(space: &Keyspace) -> Vec<Key> {
     let mut all = Vec::new();
     for db in 0..space.databases() {
         let next = space.for_each_from(db, 0, usize::MAX, 0, |key, value, expiry| {

@@ -61,7 +61,7 @@ struct Sending {
 pub struct Snapshots {
     sending: Option<Sending>,
     /// No snapshot up to this one is wanted.
-    aborted: u64,
+    aborted: Option<u64>,
 }
 
 impl Snapshots {
@@ -93,7 +93,7 @@ impl Shard {
         let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) else {
             return; // the executor is ending
         };
-        if id <= self.snapshots.aborted {
+        if self.snapshots.aborted.is_some_and(|aborted| id <= aborted) {
             return;
         }
         self.end_snapshot();
@@ -132,7 +132,7 @@ impl Shard {
 
     /// Nobody wants a snapshot any more, whether it has begun or not.
     pub fn abort_snapshot(&mut self, id: u64) {
-        self.snapshots.aborted = self.snapshots.aborted.max(id);
+        self.snapshots.aborted = self.snapshots.aborted.max(Some(id));
         if self.snapshots.sending.as_ref().is_some_and(|sending| sending.id <= id) {
             self.end_snapshot();
         }
