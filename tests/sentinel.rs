@@ -14,47 +14,10 @@ mod generator;
 #[path = "replication/mod.rs"]
 mod replication;
 
-use common::{Conn, Kind, Launch, Node, Reply, Server, seed, wait_until, wait_up_to};
+use common::sentinels::BOUND;
+use common::{Conn, Kind, Node, Reply, Sentinels, seed, wait_until, wait_up_to};
 use replication::{Load, Mix, at_once, wait_link_up, wait_synced};
-use std::time::{Duration, Instant};
-
-/// Elections, and the ten seconds that Sentinel gives an old primary to find its place by itself.
-const BOUND: Duration = Duration::from_secs(60);
-
-fn sentinel(primary: u16) -> Server {
-    let text = format!(
-        "port {{port}}\ndir {{dir}}\nbind 127.0.0.1\nprotected-mode no\n\
-         sentinel monitor group 127.0.0.1 {primary} 2\n\
-         sentinel down-after-milliseconds group 1000\n\
-         sentinel failover-timeout group 6000\n\
-         sentinel parallel-syncs group 2\n"
-    );
-    Launch::sentinel().config("sentinel.conf", &text).start()
-}
-
-/// What Sentinel calls the group's primary now.
-fn named(sentinel: &Server) -> u16 {
-    let address = sentinel.conn().cmd("SENTINEL GET-MASTER-ADDR-BY-NAME group").items();
-    address[1].text().parse().expect("a port")
-}
-
-/// One number of what Sentinel tells of the primary it watches.
-fn of_primary(sentinel: &Server, field: &str) -> i64 {
-    let reply = sentinel.conn().cmd("SENTINEL MASTER group");
-    reply.get(field).unwrap_or_else(|| panic!("SENTINEL MASTER has no {field}")).text().parse().expect("a number")
-}
-
-/// Whether Sentinel sees this node as a replica that is there, of this primary, with its link up.
-fn sees_replica(sentinel: &Server, node: &Node, primary: u16) -> bool {
-    let replicas = sentinel.conn().cmd("SENTINEL REPLICAS group").items();
-    replicas.iter().any(|replica| {
-        let field = |name: &str| replica.get(name).map(|value| value.text()).unwrap_or_default();
-        field("port") == node.port.to_string()
-            && field("flags") == "slave"
-            && field("master-link-status") == "ok"
-            && field("master-port") == primary.to_string()
-    })
-}
+use std::time::Instant;
 
 /// Sets a key on whichever of the nodes takes it first; the port of that one.
 fn first_write(nodes: &[&Node]) -> u16 {
@@ -67,7 +30,7 @@ fn first_write(nodes: &[&Node]) -> u16 {
             }
         }
         assert!(start.elapsed() < BOUND, "no node takes writes");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 
@@ -81,13 +44,7 @@ fn watched(kinds: &[Kind; 3], seed: u64) {
         replica.replicate(first.port);
         wait_link_up(replica);
     }
-    let sentinels: Vec<Server> = (0..3).map(|_| sentinel(first.port)).collect();
-    wait_up_to(BOUND, "the Sentinels know each other and the replicas", || {
-        sentinels.iter().all(|sentinel| {
-            of_primary(sentinel, "num-other-sentinels") == 2
-                && [&second, &third].iter().all(|node| sees_replica(sentinel, node, first.port))
-        })
-    });
+    let sentinels = Sentinels::over(&first, &[&second, &third]);
     let load = Load::start(first.port, seed, Mix::ALL);
     load.wait_for(3000);
 
@@ -101,7 +58,7 @@ fn watched(kinds: &[Kind; 3], seed: u64) {
     load.turn_to(second.port);
     load.wait_for(1000);
     assert_eq!(second.info().text("master_replid2"), before, "promoted with the history that it had");
-    wait_up_to(BOUND, "the Sentinels agree", || sentinels.iter().all(|sentinel| named(sentinel) == second.port));
+    sentinels.wait_to_name(&second);
     wait_up_to(BOUND, "the third one follows", || {
         let info = third.info();
         info.link_up() && info.number("master_port") == i64::from(second.port)
@@ -125,11 +82,9 @@ fn watched(kinds: &[Kind; 3], seed: u64) {
 }
 
 /// SENTINEL FAILOVER: from a primary that lives to the only replica that may be one, with partial resyncs only.
-fn change_places(sentinels: &[Server], old: &Node, new: &Node, other: &Node, seed: u64) {
-    wait_up_to(BOUND, "the Sentinels see both replicas", || {
-        sentinels.iter().all(|sentinel| [new, other].iter().all(|node| sees_replica(sentinel, node, old.port)))
-    });
-    wait_up_to(BOUND, "a failover is begun", || sentinels[0].conn().cmd("SENTINEL FAILOVER group").text() == "OK");
+fn change_places(sentinels: &Sentinels, old: &Node, new: &Node, other: &Node, seed: u64) {
+    sentinels.wait_for(old, &[new, other]);
+    sentinels.fail_over();
     wait_up_to(BOUND, "the roles are switched", || {
         let follows = |node: &Node| {
             let info = node.info();

@@ -11,11 +11,13 @@ pub mod conn;
 pub mod link;
 pub mod node;
 pub mod proc;
+pub mod sentinels;
 pub mod server;
 
 pub use conn::{Conn, Reply};
 pub use link::Link;
 pub use node::{Kind, Node};
+pub use sentinels::Sentinels;
 pub use server::{Flavour, Launch, Server, free_port};
 
 use std::time::{Duration, Instant};

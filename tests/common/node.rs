@@ -4,6 +4,7 @@
 //! The file is what makes a restart one: a node that rewrote its configuration comes back as what it was. Both kinds take the
 //! same directives, so that a test is written once for all.
 
+use super::conn::is_gone;
 use super::server::TempDir;
 use super::{Conn, Flavour, Launch, Reply, Server, free_port};
 use std::collections::HashMap;
@@ -146,7 +147,14 @@ impl Node {
 
     #[track_caller]
     pub fn info(&self) -> Info {
-        Info::of(self.port).unwrap_or_else(|e| panic!("INFO of port {}: {e}", self.port))
+        // Sentinel ends all clients of a node when it gives it a role: asked again, it answers.
+        for _ in 0..10 {
+            match Info::of(self.port) {
+                Err(e) if is_gone(&e) => {}
+                other => return other.unwrap_or_else(|e| panic!("INFO of port {}: {e}", self.port)),
+            }
+        }
+        panic!("port {} ends every connection that asks for INFO", self.port);
     }
 
     /// REPLICAOF a port of this machine: that of a node, or of a link to one.
