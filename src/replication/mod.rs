@@ -6,6 +6,7 @@
 //! Knows shards by their messages only.
 
 pub mod backlog;
+mod figures;
 pub mod history;
 pub mod log;
 pub mod merge;
@@ -28,9 +29,10 @@ use crate::commands::lookup::Commands;
 use crate::config::{Config, PrimaryAddress};
 use crate::node::Node;
 use crate::runtime::task::{self, Queue};
-use crate::runtime::{Core, Event, ExecutorId};
+use crate::runtime::{Core, Event, ExecutorId, clock};
 use crate::shard::cut::{AfterCut, AtCut};
 use crate::shard::{Message, ShardIo, Shared};
+use figures::Figures;
 use primary::io::{PrimarySide, SPOOLS};
 use shutdown::Ending;
 
@@ -52,6 +54,7 @@ pub struct Replication {
     cuts: VecDeque<(AtCut, AfterCut)>,
     cutting: bool,
     pub primary: PrimarySide,
+    figures: Figures,
     /// The node ends as soon as its replicas have everything.
     ending: Option<Ending>,
     signals: OwnedFd,
@@ -117,6 +120,7 @@ impl Replication {
             changes: None,
             cuts: VecDeque::new(),
             cutting: false,
+            figures: Figures::default(),
             ending: None,
             signals,
             stop: false,
@@ -131,9 +135,27 @@ impl Replication {
 
     /// What INFO and others tell of replication.
     pub fn status(&self) -> status::Status {
+        let mut status = self.raw_status();
+        self.figures.show(&mut status.counters);
+        status
+    }
+
+    /// The same with counters since the process began.
+    fn raw_status(&self) -> status::Status {
         let mut status = status::Status::default();
         self.describe_primary(&mut status);
         status
+    }
+
+    /// CLIENT KILL: closes the links with these client IDs; how many there were.
+    pub fn kill(&mut self, io: &mut ShardIo, clients: &[u64]) -> usize {
+        self.kill_replicas(io, clients)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_figures(&mut self) {
+        let counters = self.raw_status().counters;
+        self.figures.reset(&counters);
     }
 
     /// The virtual client has run what it was given.
@@ -212,6 +234,8 @@ impl Replication {
 
     /// The present moment has come ten times a second.
     pub fn tend(&mut self, io: &mut ShardIo) {
+        let counters = self.raw_status().counters;
+        self.figures.sample(clock::unix_us(), &counters);
         self.tend_primary(io);
         self.flush_primary(io);
     }

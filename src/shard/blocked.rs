@@ -26,6 +26,7 @@ use crate::commands::{Error, Handler};
 use crate::keyspace::{Kind, slot};
 use crate::node::Node;
 use crate::observe::stats::CallResult;
+use crate::replication::Replication;
 use crate::resp::{Args, OwnedArgs};
 use crate::runtime::task::Queue;
 use crate::runtime::{Core, SocketId, clock};
@@ -48,6 +49,8 @@ pub struct Blocked {
     shards: ShardSet,
     until_ms: Option<u64>,
     at_timeout: AtTimeout,
+    /// What the replication executor knows it by, if it waits for replicas there.
+    acknowledgements: Option<u64>,
     /// What its attempts have taken so far.
     nanoseconds: u64,
 }
@@ -87,7 +90,9 @@ impl Shard {
     pub(super) fn execute_blocking(&mut self, io: &mut ShardIo, client: &mut Client, call: &Call, args: &Args<'_>) {
         let response = self.run_here(io, client, call, args);
         match self.blocking.block.take() {
-            Some(block) => self.start_waiting(io, client, call, args, block, response.nanoseconds),
+            Some(block) => {
+                self.start_waiting(io, client, call, args, block, response.nanoseconds);
+            }
             None => self.book_run(client, call.id, args, &response),
         }
     }
@@ -101,7 +106,7 @@ impl Shard {
         args: &Args<'_>,
         block: Block,
         nanoseconds: u64,
-    ) {
+    ) -> Waiter {
         self.blocked.last_serial += 1;
         let waiter = Waiter { core: self.id, socket: client.socket, serial: self.blocked.last_serial };
         let shards = self.send_wishes(io, waiter, call.database, args, &block);
@@ -116,12 +121,14 @@ impl Shard {
             shards,
             until_ms: block.until_ms,
             at_timeout: block.at_timeout,
+            acknowledgements: None,
             nanoseconds,
         }));
         client.stall.add(Stall::BLOCKED);
         // If it has hung up meanwhile, it is time to notice.
         self.resume.push(client.socket);
         self.set_timer();
+        waiter
     }
 
     /// Enters a waiter at the owners of its keys, which these are.
@@ -151,16 +158,14 @@ impl Shard {
         self.set_gates();
     }
 
-    /// WAIT and its like: waits for nothing but the time.
-    pub(super) fn wait_until(
+    /// WAIT: the client waits until the replication executor answers.
+    pub(super) fn wait_for_replicas(
         &mut self,
         io: &mut ShardIo,
         client: &mut Client,
         id: CommandId,
         args: &Args<'_>,
-        until_ms: Option<u64>,
-        at_timeout: AtTimeout,
-    ) {
+    ) -> Waiter {
         let handler = |_: &mut crate::commands::Ctx<'_>, _: &Args<'_>| Ok(());
         let (database, proto) = (client.database, client.proto);
         let call = Call {
@@ -174,14 +179,45 @@ impl Shard {
             visiting: false,
             blocks: true,
         };
-        let block = Block { keys: 0..0, kind: Kind::String, until_ms, at_timeout };
-        self.start_waiting(io, client, &call, args, block, 0);
+        let block = Block { keys: 0..0, kind: Kind::String, until_ms: None, at_timeout: AtTimeout::Int(0) };
+        self.start_waiting(io, client, &call, args, block, 0)
+    }
+
+    /// The replication executor knows the client's wait by this number, to call it off with.
+    pub(super) fn note_wait(&mut self, io: &mut ShardIo, waiter: Waiter, number: u64) {
+        let noted = self.with_connection(waiter.socket, |_, connection| {
+            let blocked = connection.client.blocked.as_mut().filter(|blocked| blocked.waiter == waiter)?;
+            blocked.acknowledgements = Some(number);
+            Some(())
+        });
+        if noted.flatten().is_none() {
+            self.call_off_wait(io, number);
+        }
+    }
+
+    fn call_off_wait(&mut self, io: &mut ShardIo, number: u64) {
+        let call_off = move |replication: &mut Replication, io: &mut ShardIo| replication.wait_over(io, number);
+        io.post(self.shared.shards, Message::Control(Box::new(call_off)));
+    }
+
+    /// So many replicas have acknowledged what a client waits for, or all that did within its time. `None`: this is no primary any more.
+    pub(super) fn end_wait(&mut self, io: &mut ShardIo, waiter: Waiter, replicas: Option<usize>) {
+        self.with_connection(waiter.socket, |shard, connection| {
+            let client = &mut connection.client;
+            let Some(blocked) = client.blocked.as_mut().filter(|blocked| blocked.waiter == waiter) else { return };
+            blocked.acknowledgements = None;
+            blocked.at_timeout = AtTimeout::Int(replicas.unwrap_or(0) as i64);
+            shard.give_up(io, client, replicas.is_none().then_some(ROLE_CHANGED));
+        });
     }
 
     /// The client's command waits no more; what it was.
     pub(super) fn end_waiting(&mut self, io: &mut ShardIo, client: &mut Client) -> Option<Box<Blocked>> {
         let blocked = client.blocked.take()?;
         let waiter = blocked.waiter;
+        if let Some(number) = blocked.acknowledgements {
+            self.call_off_wait(io, number);
+        }
         self.blocked.sockets.remove(&waiter.serial);
         if let Some(at) = blocked.until_ms {
             self.blocked.deadlines.remove(&(at, waiter.serial));

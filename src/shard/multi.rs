@@ -69,8 +69,7 @@ impl Needs {
                 | Server::Select
                 | Server::Spublish
                 | Server::Time
-                | Server::Unwatch
-                | Server::Wait,
+                | Server::Unwatch,
             ) => Needs::Home,
             Handler::Server(
                 Server::Cluster

@@ -13,7 +13,7 @@ use crate::commands::{Error, Outcome};
 use crate::replication::status::{LinkState, LinkStatus, ReplicaStatus};
 use crate::resp::{Args, Out, Writer};
 use crate::shard::client::{Client, Connection};
-use crate::shard::fanout::{Call, written};
+use crate::shard::fanout::{Call, ask_replication, written};
 use crate::shard::{Pause, Shard, ShardIo, Stall};
 use crate::tracking::Mode;
 
@@ -267,11 +267,26 @@ fn shown(address: Option<SocketAddr>) -> String {
 async fn kill(call: Rc<Call>) -> Result<Out, Error> {
     let request = KillRequest::parse(&call.args(), |user| user == b"default")?;
     let (wanted, asking) = (request.clone(), call.client_id);
+    let links = links(&call).await?;
     let killed = call.on_all(move |shard, io| shard.kill(io, &wanted, asking)).await;
+    let killed_links = kill_links(&call, links.into_iter().filter(|link| request.matches(link, asking))).await;
     written(call.proto, |out| {
-        request.write_reply(out, killed.iter().sum());
+        request.write_reply(out, killed.iter().sum::<u64>() + killed_links);
         Ok(())
     })
+}
+
+/// Closes connections of the replication executor; how many.
+async fn kill_links(call: &Call, links: impl Iterator<Item = ClientInfo>) -> u64 {
+    let ids: Vec<u64> = links.map(|link| link.id).collect();
+    if ids.is_empty() {
+        return 0;
+    }
+    let killed = ask_replication(&call.core, move |replication, io, answer| {
+        let killed = replication.kill(io, &ids);
+        answer.send(io, killed);
+    });
+    killed.await.unwrap_or(0) as u64
 }
 
 async fn pause(call: Rc<Call>) -> Result<Out, Error> {

@@ -39,6 +39,10 @@ pub async fn config(call: Rc<Call>, id: CommandId) -> Result<Out, Error> {
             info!("CONFIG REWRITE executed with success.");
         }
         "resetstat" => {
+            call.here(|shard, io| {
+                let reset = Message::Control(Box::new(|replication, _| replication.reset_figures()));
+                io.post(shard.shared.shards, reset);
+            });
             call.on_all(|shard, _| {
                 shard.stats.reset();
                 shard.keyspace.reset_stats();

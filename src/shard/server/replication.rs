@@ -5,14 +5,23 @@ use std::rc::Rc;
 use tracing::info;
 
 use crate::commands::Error;
+use crate::commands::blocking::until_of_millis;
 use crate::commands::lookup::CommandId;
+use crate::commands::options::int;
 use crate::commands::replication::{Answered, primary_address, replconf};
+use crate::replication::Replication;
+use crate::replication::primary::WaitFor;
 use crate::replication::status::{Failover, LinkState, ReplicaState, Status};
 use crate::resp::{Args, Out, Writer};
 use crate::shard::client::Client;
 use crate::shard::fanout::{Call, ask_replication, written};
-use crate::shard::{Shard, roles};
+use crate::shard::waiters::Waiter;
+use crate::shard::{Message, Shard, ShardIo, roles};
 
+const WAIT_ON_REPLICA: Error = Error::text(
+    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be \
+     writable (which is not the default) writes to replicas are just local and are not propagated.",
+);
 const SHUTTING_DOWN: Error = Error::text("ERR server is shutting down");
 
 /// What the replication executor says of itself.
@@ -121,4 +130,75 @@ impl Shard {
             None => format!("id={}", call.client_id),
         }
     }
+
+    // WAIT
+
+    /// WAIT. What a replica has to acknowledge is all that is written so far, by whomever: that takes in what this client has written.
+    pub(super) fn wait(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
+        let parsed = self.parse_wait(args);
+        match parsed {
+            Err(error) => self.answer(client, id, args, |_, _, _| Err(error)),
+            Ok(_) if client.modes.in_block => self.start_call(client, id, args, count_acknowledged),
+            Ok((replicas, timeout_ms)) => {
+                let (number, handed) = (self.written_so_far(io), self.wait_for_replicas(io, client, id, args));
+                ask_for_acknowledgements(io, self.shared.shards, handed, replicas, number, timeout_ms);
+            }
+        }
+    }
+
+    /// The number that everything written by now, on whatever core, is below. A client's own writes are: it has their replies.
+    fn written_so_far(&mut self, io: &mut ShardIo) -> u64 {
+        self.close_log(io);
+        self.shared.sequencer.next()
+    }
+
+    fn parse_wait(&self, args: &Args<'_>) -> Result<(usize, u64), Error> {
+        if self.role().is_replica() {
+            return Err(WAIT_ON_REPLICA);
+        }
+        let wanted = int(args.get(1))?;
+        let until_ms = until_of_millis(args.get(2), self.now_ms)?;
+        let timeout_ms = until_ms.map_or(0, |until_ms| until_ms - self.now_ms);
+        Ok((usize::try_from(wanted).unwrap_or(0), timeout_ms))
+    }
+}
+
+/// Lets the replication executor tell when enough replicas have acknowledged, or time is over.
+fn ask_for_acknowledgements(
+    io: &mut ShardIo,
+    executor: usize,
+    who: Waiter,
+    replicas: usize,
+    number: u64,
+    timeout_ms: u64,
+) {
+    let ask = move |replication: &mut Replication, io: &mut ShardIo| {
+        let answer = move |io: &mut ShardIo, replicas: Option<usize>| {
+            io.post(who.core, Message::Run(Box::new(move |shard, io| shard.end_wait(io, who, replicas))));
+        };
+        let wait = replication.wait_for(io, replicas, WaitFor::Number(number), timeout_ms, Box::new(answer));
+        io.post(who.core, Message::Run(Box::new(move |shard, io| shard.note_wait(io, who, wait))));
+    };
+    io.post(executor, Message::Control(Box::new(ask)));
+}
+
+/// WAIT in a block, which cannot wait.
+async fn count_acknowledged(call: Rc<Call>) -> Result<Out, Error> {
+    let (wanted, number) = call.here(|shard, io| (shard.parse_wait(&call.args()), shard.written_so_far(io)));
+    wanted?;
+    let count = ask_replication(&call.core, move |replication, io, answer| {
+        // None have to: it is told at once how many have.
+        replication.wait_for(
+            io,
+            0,
+            WaitFor::Number(number),
+            0,
+            Box::new(move |io, replicas| answer.send(io, replicas)),
+        );
+    });
+    let replicas = count.await.flatten().ok_or(WAIT_ON_REPLICA)?;
+    written(call.proto, |out| {
+        out.int(replicas as i64);
+        Ok(())
+    })
 }

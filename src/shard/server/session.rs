@@ -2,10 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::commands::blocking::{AtTimeout, until_of_millis};
 use crate::commands::clients::{HELLO_NOAUTH, Hello, write_hello};
 use crate::commands::lookup::CommandId;
-use crate::commands::options::{database, int};
+use crate::commands::options::database;
 use crate::commands::{Error, Outcome};
 use crate::observe::info::Mode;
 use crate::resp::{Args, Out, Proto, Writer};
@@ -44,22 +43,6 @@ pub fn time(client: &Client, out: &mut Out) -> Outcome {
 }
 
 impl Shard {
-    /// WAIT. There are no replicas, so none has acknowledged anything.
-    pub(super) fn wait(&mut self, io: &mut ShardIo, client: &mut Client, id: CommandId, args: &Args<'_>) {
-        const NONE: AtTimeout = AtTimeout::Int(0);
-        let parsed = int(args.get(1)).and_then(|wanted| Ok((wanted, until_of_millis(args.get(2), self.now_ms)?)));
-        match parsed {
-            Ok((wanted, until_ms)) if wanted > 0 && !client.modes.in_block => {
-                self.wait_until(io, client, id, args, until_ms, NONE);
-            }
-            _ => self.answer(client, id, args, |_, client, out| {
-                parsed?;
-                NONE.write(&mut Writer::new(out, client.proto));
-                Ok(())
-            }),
-        }
-    }
-
     pub(super) fn auth(&mut self, client: &mut Client, args: &Args<'_>, out: &mut Out) -> Outcome {
         match args.len() {
             2 if !self.config.requirepass.is_set() => return Err(NO_PASSWORD),
