@@ -2,11 +2,15 @@
 //!
 //! It goes into a data set of its own ([`Incoming`](crate::keyspace::Incoming)), which takes the place of the one in use at one moment on all cores. Until then
 //! that one is served, or is empty, as whoever loads decides.
+//!
+//! Each data set has an identifier, so that what belongs to one that was given up is told from the next.
 
+use super::role::Loading;
 use super::{Shard, ShardIo};
 use crate::keyspace::{Incoming, KeyHash, NewStr, Policy};
-use crate::rdb::frame::{Frame, decode_frame};
+use crate::rdb::frame::decode_frame;
 use crate::rdb::{self, Reason, Record, Records, Text};
+use crate::replication::replica::load::Parcel;
 
 /// Records whose memory is asked for at once.
 const AT_ONCE: usize = 16;
@@ -28,8 +32,6 @@ pub enum LoadError {
     Misplaced {
         offset: u64,
     },
-    /// Nothing is being loaded.
-    NotLoading,
 }
 
 impl std::fmt::Display for LoadError {
@@ -43,7 +45,6 @@ impl std::fmt::Display for LoadError {
             LoadError::Misplaced { offset } => {
                 write!(f, "RDB: from byte {offset} on: a key is not where its frame says")
             }
-            LoadError::NotLoading => f.write_str("the snapshot was given up before"),
         }
     }
 }
@@ -56,73 +57,89 @@ impl From<rdb::Error> for LoadError {
     }
 }
 
-/// What this core loads.
-#[derive(Default)]
-pub struct LoadingState {
-    incoming: Option<Incoming>,
+/// A data set that is being loaded.
+pub struct Load {
+    /// Which.
+    id: u64,
+    incoming: Incoming,
     /// For what frames hold.
     scratch: Vec<u8>,
 }
 
 impl Shard {
-    /// Begins to load a data set. One that was being loaded is dropped.
-    pub fn begin_loading(&mut self) {
-        self.abort_loading();
-        self.loads.incoming = Some(self.keyspace.incoming());
+    /// Keys of all databases.
+    pub fn key_count(&self) -> usize {
+        (0..self.keyspace.databases()).map(|database| self.keyspace.len(database)).sum()
     }
 
-    /// Takes in a run of records of one database, all of keys of this core; how many. `offset`: where in the snapshot the first one is.
-    pub fn load_records(&mut self, database: u16, bytes: &[u8], offset: u64) -> Result<u64, LoadError> {
-        let Some(incoming) = &mut self.loads.incoming else { return Err(LoadError::NotLoading) };
-        let max_string_bytes = self.config.proto_max_bulk_len;
-        let records = Records::new(bytes, max_string_bytes);
-        let records = records.map(|record| record.map_err(|reason| rdb::Error { offset, reason }));
-        load(incoming, &Run { database, offset, policy: &self.policy, now_ms: self.now_ms, max_string_bytes }, records)
-    }
-
-    /// Takes in the records of a frame, all of keys of this core; how many.
-    pub fn load_frame(&mut self, frame: &Frame) -> Result<u64, LoadError> {
-        let Some(incoming) = &mut self.loads.incoming else { return Err(LoadError::NotLoading) };
-        let max_string_bytes = self.config.proto_max_bulk_len;
-        let (database, offset) = (frame.db(), frame.offset);
-        let run = Run { database, offset, policy: &self.policy, now_ms: self.now_ms, max_string_bytes };
-        let records = decode_frame(frame, &mut self.loads.scratch, max_string_bytes)?;
-        let loaded = load(incoming, &run, records);
-        if self.loads.scratch.capacity() > KEEP_BYTES {
-            self.loads.scratch = Vec::new();
+    /// Begins to load a data set; one that was being loaded is dropped. `flush`: the data in use go now. The caller holds all locks and does this on all
+    /// cores.
+    pub fn begin_loading(&mut self, io: &mut ShardIo, id: u64, loading: Loading, flush: bool) {
+        self.drop_load();
+        self.load = Some(Box::new(Load { id, incoming: self.keyspace.incoming(), scratch: Vec::new() }));
+        if flush {
+            let garbage = self.keyspace.flush_all();
+            self.discard(garbage);
+            self.all_changed(io, 2 * id);
         }
-        loaded
+        self.set_loading(loading);
     }
 
-    /// The loaded data set takes the place of the one in use. The caller holds all locks and does this on all cores; `load` tells it from other
-    /// times, as for [`Shard::flush_for_loading`].
-    pub fn finish_loading(&mut self, io: &mut ShardIo, load: u64) {
-        let Some(incoming) = self.loads.incoming.take() else { return };
-        self.loads.scratch = Vec::new();
-        let garbage = self.keyspace.adopt(incoming);
+    /// Takes in a part of a data set, all of keys of this core; how many. Parts of another one than that which is being loaded are dropped.
+    pub fn load(&mut self, id: u64, parcel: &Parcel) -> Result<u64, LoadError> {
+        let Some(load) = self.load.as_mut().filter(|load| load.id == id) else { return Ok(0) };
+        let max_string_bytes = self.config.proto_max_bulk_len;
+        let run = |database: u16, offset: u64| Run {
+            database,
+            offset,
+            policy: &self.policy,
+            now_ms: self.now_ms,
+            max_string_bytes,
+        };
+        match parcel {
+            Parcel::Records { database, bytes, offset } => {
+                let damaged = |reason| rdb::Error { offset: *offset, reason };
+                let records = Records::new(bytes, max_string_bytes).map(|record| record.map_err(damaged));
+                insert_all(&mut load.incoming, &run(*database, *offset), records)
+            }
+            Parcel::Frame(frame) => {
+                let records = decode_frame(frame, &mut load.scratch, max_string_bytes)?;
+                let loaded = insert_all(&mut load.incoming, &run(frame.db(), frame.offset), records);
+                if load.scratch.capacity() > KEEP_BYTES {
+                    load.scratch = Vec::new();
+                }
+                loaded
+            }
+        }
+    }
+
+    /// The loaded data set takes the place of the one in use. The caller holds all locks and does this on all cores.
+    pub fn finish_loading(&mut self, io: &mut ShardIo, id: u64) {
+        let Some(load) = self.load.take_if(|load| load.id == id) else { return };
+        let garbage = self.keyspace.adopt(load.incoming);
         self.discard(garbage);
-        self.all_changed(io, 2 * load + 1);
+        self.all_changed(io, 2 * id + 1);
         for database in 0..self.keyspace.databases() {
             self.database_changed(database);
         }
+        self.set_loading(Loading::No);
     }
 
-    /// Drops what was loaded so far. The data in use stays.
-    pub fn abort_loading(&mut self) {
-        self.loads.scratch = Vec::new();
-        if let Some(incoming) = self.loads.incoming.take() {
-            self.discard(incoming.into_garbage());
+    /// Nothing comes of a data set: what was loaded of it is dropped. The data in use stay.
+    pub fn abort_loading(&mut self, id: u64) {
+        if self.load.as_ref().is_some_and(|load| load.id == id) {
+            self.drop_load();
+            self.set_loading(Loading::No);
         }
     }
 
-    /// Drops the data in use, as a new one is about to be loaded. The caller holds all locks and does this on all cores.
-    pub fn flush_for_loading(&mut self, io: &mut ShardIo, load: u64) {
-        let garbage = self.keyspace.flush_all();
-        self.discard(garbage);
-        self.all_changed(io, 2 * load);
+    fn drop_load(&mut self) {
+        if let Some(load) = self.load.take() {
+            self.discard(load.incoming.into_garbage());
+        }
     }
 
-    /// Every key may be another now: whoever watches or has read one is told.
+    /// Every key may be another now: whoever watches or has read one is told. `moment` is another one each time.
     fn all_changed(&mut self, io: &mut ShardIo, moment: u64) {
         for database in 0..self.keyspace.databases() {
             for hash in self.watches.in_database(database) {
@@ -150,7 +167,7 @@ impl Run<'_> {
 }
 
 /// Takes records in, some at a time, so that their waits for memory overlap.
-fn load<'a>(
+fn insert_all<'a>(
     incoming: &mut Incoming,
     run: &Run<'_>,
     mut records: impl Iterator<Item = Result<Record<'a>, rdb::Error>>,

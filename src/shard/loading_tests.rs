@@ -14,7 +14,11 @@ fn run(database: u16, policy: &Policy) -> Run<'_> {
 
 fn load_bytes(incoming: &mut Incoming, run: &Run<'_>, bytes: &[u8]) -> Result<u64, LoadError> {
     let offset = run.offset;
-    load(incoming, run, Records::new(bytes, MAX).map(|record| record.map_err(|reason| rdb::Error { offset, reason })))
+    insert_all(
+        incoming,
+        run,
+        Records::new(bytes, MAX).map(|record| record.map_err(|reason| rdb::Error { offset, reason })),
+    )
 }
 
 fn record(key: &[u8], value: StrRef<'_>, expire_at_ms: Option<u64>, compression: Compression) -> Vec<u8> {
@@ -125,7 +129,7 @@ fn copy_by_frames(space: &mut Keyspace) -> Keyspace {
             let frame = encoder.encode(&contents, &chunk.bytes);
             let Ok(Some(FrameItem::Frame(frame))) = reader.next(&mut &frame[..]) else { panic!("no frame") };
             let records = decode_frame(&frame, &mut scratch, MAX).expect("sound");
-            assert_eq!(load(&mut incoming, &run(frame.db(), &policy), records), Ok(chunk.records));
+            assert_eq!(insert_all(&mut incoming, &run(frame.db(), &policy), records), Ok(chunk.records));
         }
         if walk == Walk::Done {
             break;

@@ -223,7 +223,7 @@ pub struct Shard {
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     snapshots: snapshot::Snapshots,
-    loads: loading::LoadingState,
+    load: Option<Box<loading::Load>>,
     exec_id: CommandId,
     freeing: bool,
     /// A task evicts down to a lowered limit.
@@ -291,7 +291,7 @@ impl Shard {
             applier: None,
             guests: None,
             snapshots: snapshot::Snapshots::default(),
-            loads: loading::LoadingState::default(),
+            load: None,
             exec_id: commands.find(b"exec").unwrap_or(CommandId(0)),
             freeing: false,
             evicting: false,
