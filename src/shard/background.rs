@@ -115,10 +115,25 @@ impl Shard {
         }
     }
 
+    /// Holds up whoever writes, for a failover, or no longer.
+    pub fn hold_writes(&mut self, hold: bool) {
+        self.writes_held = hold;
+        if hold || self.pause.is_some() {
+            self.set_gates();
+        } else {
+            self.unpause();
+        }
+    }
+
+    /// Whether some clients are held up.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause.is_some() || self.writes_held
+    }
+
     /// One bounded step of active expiry; whether there is more to be done now.
     fn expire_some(&mut self, io: &mut ShardIo, entries: usize) -> bool {
         // While clients are paused, the data stands still.
-        if self.pause.is_some() || !self.active_expire {
+        if self.is_paused() || !self.active_expire {
             return false;
         }
         let now_ms = clock::unix_ms();

@@ -6,7 +6,7 @@ use super::limits::COMMANDS_A_TURN;
 use super::lookahead::Known;
 use super::multi::{NOT_IN_BLOCK, aborted_by};
 use super::server::is_for_subscribers;
-use super::{Shard, ShardIo};
+use super::{Pause, Shard, ShardIo};
 use crate::commands::clients::ReplyMode;
 use crate::commands::lookup::CommandId;
 use crate::commands::{Command, Error, Flags, Handler, Outcome, Server};
@@ -406,10 +406,10 @@ impl Shard {
 
     fn pauses(&self, client: &Client, id: CommandId, command: &Command) -> bool {
         match self.pause {
-            None => false,
+            None if !self.writes_held => false,
             // The stream of a primary does not stop for clients.
-            Some(_) if client.modes.applies => false,
-            Some(pause) if pause.writes_only => {
+            _ if client.modes.applies => false,
+            None | Some(Pause { writes_only: true, .. }) => {
                 let block = client.multi.as_ref().filter(|_| id == self.exec_id);
                 let flags = block.map_or(command.flags, |multi| multi.flags());
                 flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)

@@ -173,6 +173,8 @@ pub struct Shard {
     /// Off while DEBUG SET-ACTIVE-EXPIRE 0 is in force.
     pub active_expire: bool,
     pub pause: Option<Pause>,
+    /// Writes are held up for a failover, as by CLIENT PAUSE WRITE.
+    writes_held: bool,
     /// How many monitors each shard has.
     pub monitors: Vec<usize>,
     /// Changes to the data, as INFO's `rdb_changes_since_last_save`.
@@ -258,6 +260,7 @@ impl Shard {
             gates: Gates::default(),
             active_expire: true,
             pause: None,
+            writes_held: false,
             monitors: vec![0; shared.shards],
             changes: 0,
             caching: caching::Caching::new(shared.shards),
@@ -327,7 +330,7 @@ impl Shard {
         self.gates = Gates {
             monitors: self.monitors.iter().any(|count| *count > 0),
             tracking: self.caching.clients > 0,
-            paused: self.pause.is_some(),
+            paused: self.is_paused(),
             memory_limit: self.has_limit(),
             locks: !self.locks.is_idle(),
             guarded: self.is_guarded(),

@@ -12,6 +12,7 @@ use super::{Shard, ShardIo};
 use crate::commands::Error;
 use crate::config::PrimaryAddress;
 use crate::node::Node;
+use crate::runtime::task::Queue;
 use crate::runtime::{Core, SocketId};
 
 const WITH_KEYS: Error =
@@ -55,6 +56,16 @@ pub async fn change_role(core: &Rc<Core<Node>>, target: Option<PrimaryAddress>) 
 }
 
 impl Shard {
+    /// The same without anybody who waits for it.
+    pub fn begin_change(&mut self, target: Option<PrimaryAddress>) {
+        let (Some(core), Some(tasks)) = (self.core.upgrade(), self.tasks.clone()) else {
+            return; // the executor is ending
+        };
+        tasks.spawn(Queue::Coordinator, async move {
+            change_role(&core, target).await;
+        });
+    }
+
     fn take_role(&mut self, io: &mut ShardIo, target: Option<&PrimaryAddress>, logs: bool) {
         match target {
             Some(_) => self.become_replica(io),

@@ -56,7 +56,7 @@ impl Shard {
         if !self.is_ready(name) {
             return;
         }
-        if self.pause.is_some() {
+        if self.is_paused() {
             return note(&mut self.rounds.parked, name);
         }
         match self.locks.try_acquire(&claims(name)) {
@@ -98,7 +98,7 @@ impl Shard {
             if !self.locks.covers(ticket, lock_key(name.key_hash())) {
                 self.rounds.unclaimed.push(name);
             } else if self.is_ready(name) {
-                if self.pause.is_some() {
+                if self.is_paused() {
                     note(&mut self.rounds.parked, name);
                 } else {
                     self.begin_round(name, ticket);
@@ -120,7 +120,7 @@ impl Shard {
 
     /// The lock of a key is there that may be ready.
     pub(super) fn start_round(&mut self, name: Name, ticket: Ticket) {
-        if self.is_ready(name) && self.pause.is_none() {
+        if self.is_ready(name) && !self.is_paused() {
             self.begin_round(name, ticket);
         }
         if !self.rounds.rounds_of.contains_key(&ticket) {
@@ -131,7 +131,7 @@ impl Shard {
     /// Goes on with a round: the next waiter is served here, or offered the key, or the round is over.
     pub(super) fn go_on_with_round(&mut self, io: &mut ShardIo, name: Name) {
         let mut kind = self.kind_of(name);
-        if self.pause.is_some() && kind.take().is_some() {
+        if self.is_paused() && kind.take().is_some() {
             note(&mut self.rounds.parked, name);
         }
         let Some(turn) = self.waiters.next_turn(name, kind) else { return self.end_round(name) };

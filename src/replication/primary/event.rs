@@ -135,6 +135,14 @@ pub enum Event<'a> {
     Continued {
         id: String,
     },
+    /// What [`Action::PauseWrites`] asked for is done: all batches with writes are below this number.
+    WritesPaused {
+        number: u64,
+    },
+    /// The node that [`Action::FollowTarget`] named has taken over, or will not.
+    FailoverAnswered {
+        accepted: bool,
+    },
     /// Time has passed; ten times a second.
     Tick,
 }
@@ -224,6 +232,16 @@ pub enum Action {
     },
     /// What [`Event::Demoted`] asked for is done: the stream ends here.
     Demoted,
+    /// Let no client write until [`Action::ResumeWrites`]; [`Event::WritesPaused`] answers.
+    PauseWrites,
+    ResumeWrites,
+    /// Become a replica of that node, and ask it with PSYNC FAILOVER to take over; [`Event::FailoverAnswered`] tells how that went.
+    FollowTarget {
+        host: String,
+        port: u16,
+    },
+    /// Be a primary again.
+    FollowNobody,
     /// A PSYNC FAILOVER of the own primary: become a primary. [`Event::Promoted`] answers.
     PromoteSelf,
 }

@@ -12,14 +12,14 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::spool::{Done, Spools};
-use super::{Action, CutAt, Event, Form, LinkId, Moment, Newcomer, Primary, Settings, WaitFor};
-use crate::config::Config;
-use crate::replication::Replication;
+use super::{Action, CutAt, Event, FailoverRequest, Form, LinkId, Moment, Newcomer, Primary, Settings, WaitFor};
+use crate::config::{Config, PrimaryAddress};
 use crate::replication::log::LogBatch;
 use crate::replication::status::Status;
+use crate::replication::{Control, Replication};
 use crate::runtime::{Event as Happening, SocketId, clock, memory, net};
 use crate::shard::snapshot::SnapshotForm;
-use crate::shard::{Chunk, Handover, Message, Shard, ShardIo};
+use crate::shard::{Chunk, Handover, Message, ShardIo};
 
 /// Token of the descriptor that tells of files.
 pub const SPOOLS: u32 = 16;
@@ -36,6 +36,16 @@ pub struct PrimarySide {
     /// The clients that WAIT, by the number that the machine knows them by.
     waiting: HashMap<u64, Answer>,
     next_wait: u64,
+    /// The snapshot whose cut is still to come, and what becomes of it then if it was given up meanwhile.
+    to_be_cut: Option<u64>,
+    over_with_cut: Option<Option<String>>,
+    /// What happens when the stream of a primary that becomes a replica has ended.
+    when_demoted: Option<Control>,
+    /// A failover has made this node the replica of the one that is to take over.
+    fails_over: bool,
+    /// What each shard may send more of which snapshot, and has not been told.
+    granted: Vec<usize>,
+    granted_of: u64,
     /// Made when the first replica needs a file.
     spools: Option<Spools>,
 }
@@ -49,6 +59,12 @@ impl PrimarySide {
             links: HashMap::new(),
             waiting: HashMap::new(),
             next_wait: 0,
+            to_be_cut: None,
+            over_with_cut: None,
+            when_demoted: None,
+            fails_over: false,
+            granted: vec![0; shards],
+            granted_of: 0,
             spools: None,
         }
     }
@@ -125,7 +141,11 @@ impl Replication {
             shards: self.shared.shards as u32,
             keys: 0,
         };
+        self.primary.to_be_cut = None;
         self.tell_primary(io, Event::Cut { snapshot, at, moment });
+        if let Some(error) = self.primary.over_with_cut.take() {
+            self.tell_primary(io, Event::SnapshotOver { snapshot, error });
+        }
     }
 
     /// A part of a snapshot.
@@ -220,6 +240,7 @@ impl Replication {
         let now_ms = self.primary.now_ms();
         self.primary.machine.flush(now_ms);
         self.act(io);
+        self.grant(io);
     }
 
     /// Adds what is known of replicas to the status.
@@ -230,6 +251,7 @@ impl Replication {
         status.second_id = history.second().map(|(id, offset)| (id.to_owned(), offset));
         status.offset = history.offset();
         status.backlog = machine.backlog_status();
+        status.failover = machine.failover_status();
         status.replicas = machine.replicas(self.primary.now_ms(), clock::unix_ms());
         let counters = machine.counters();
         status.counters.sync_full = counters.sync_full;
@@ -273,8 +295,14 @@ impl Replication {
                 }
             }
             Action::StartSnapshot { id, form } => self.start_snapshot(io, id, form),
-            Action::AbortSnapshot { id } => self.abort_snapshot(io, id),
-            Action::Grant { snapshot, shard, bytes } => self.grant(io, snapshot, shard, bytes),
+            Action::AbortSnapshot { id } => self.abort_snapshot(io, id, None),
+            Action::Grant { snapshot, shard, bytes } => {
+                if self.primary.granted_of != snapshot {
+                    self.grant(io);
+                    self.primary.granted_of = snapshot;
+                }
+                self.primary.granted[shard] += bytes;
+            }
             Action::TurnLogOff => self.cut(
                 io,
                 Box::new(|shard, _| shard.turn_log(false)),
@@ -284,45 +312,109 @@ impl Replication {
             | Action::SpoolWrite { .. }
             | Action::SpoolRead { .. }
             | Action::SpoolClose { .. } => self.spool(io, action),
-            Action::Demoted | Action::PromoteSelf => {}
+            Action::Demoted => {
+                if let Some(then) = self.primary.when_demoted.take() {
+                    then(self, io);
+                }
+            }
+            Action::PauseWrites => self.cut(
+                io,
+                Box::new(|shard, _| shard.hold_writes(true)),
+                Box::new(|replication, io, number| replication.tell_primary(io, Event::WritesPaused { number })),
+            ),
+            Action::ResumeWrites => self.end_hold(io),
+            Action::FollowTarget { host, port } => {
+                self.primary.fails_over = true;
+                io.post(
+                    0,
+                    Message::Run(Box::new(move |shard, _| shard.begin_change(Some(PrimaryAddress { host, port })))),
+                );
+            }
+            Action::FollowNobody => {
+                self.primary.fails_over = false;
+                io.post(0, Message::Run(Box::new(|shard, _| shard.begin_change(None))));
+            }
+            Action::PromoteSelf => io.post(0, Message::Run(Box::new(|shard, _| shard.begin_change(None)))),
         }
     }
 
-    /// Lets all shards begin a snapshot at one moment. On a replica that is one at which everything taken from the stream is applied.
+    /// Lets clients write again after a failover.
+    fn end_hold(&mut self, io: &mut ShardIo) {
+        self.primary.fails_over = false;
+        self.cut(io, Box::new(|shard, _| shard.hold_writes(false)), Box::new(|_, _, _| ()));
+    }
+
+    /// The node is to be a replica: when all batches below `number` are in the stream, which ends there, `then` runs.
+    pub fn end_stream(&mut self, io: &mut ShardIo, number: u64, then: Control) {
+        self.primary.when_demoted = Some(then);
+        self.tell_primary(io, Event::Demoted { number });
+    }
+
+    /// FAILOVER; the error reply where it cannot be.
+    pub fn fail_over(&mut self, io: &mut ShardIo, request: FailoverRequest) -> Result<(), &'static str> {
+        let now_ms = self.primary.now_ms();
+        let result = self.primary.machine.fail_over(request, now_ms);
+        self.act(io);
+        result
+    }
+
+    /// FAILOVER ABORT; the error reply if there is nothing to abort.
+    pub fn abort_failover(&mut self, io: &mut ShardIo) -> Result<(), &'static str> {
+        let result = self.primary.machine.abort_failover();
+        self.act(io);
+        result
+    }
+
+    /// Whether the next PSYNC asks the primary to take over.
+    pub fn fails_over(&self) -> bool {
+        self.primary.fails_over
+    }
+
+    /// Lets all shards begin a snapshot at one moment, and log from there on.
     fn start_snapshot(&mut self, io: &mut ShardIo, id: u64, form: Form) {
         let form = match form {
             Form::Rdb => SnapshotForm::Rdb,
             Form::Frames => SnapshotForm::Frames,
         };
-        let begin = move |shard: &mut Shard, _: &mut ShardIo| {
-            if !shard.role().is_replica() {
-                shard.turn_log(true);
-            }
-            shard.begin_snapshot(id, form);
-        };
-        let after = move |replication: &mut Replication, io: &mut ShardIo, number| {
-            replication.on_cut(io, id, CutAt::Number(number));
-        };
-        self.cut(io, Box::new(begin), Box::new(after));
+        self.primary.to_be_cut = Some(id);
+        self.cut(
+            io,
+            Box::new(move |shard, _| {
+                if !shard.role().is_replica() {
+                    shard.turn_log(true);
+                }
+                shard.begin_snapshot(id, form);
+            }),
+            Box::new(move |replication, io, number| replication.on_cut(io, id, CutAt::Number(number))),
+        );
     }
 
-    fn abort_snapshot(&mut self, io: &mut ShardIo, id: u64) {
+    /// Lets the shards give a snapshot up. One that has not begun does not begin then, but its cut still comes.
+    fn abort_snapshot(&mut self, io: &mut ShardIo, id: u64, error: Option<String>) {
         for shard in 0..self.shared.shards {
             io.post(shard, Message::Run(Box::new(move |shard, _| shard.abort_snapshot(id))));
         }
-        self.tell_primary(io, Event::SnapshotOver { snapshot: id, error: None });
+        if self.primary.to_be_cut == Some(id) {
+            self.primary.over_with_cut = Some(error);
+        } else {
+            self.tell_primary(io, Event::SnapshotOver { snapshot: id, error });
+        }
     }
 
-    /// A shard has given up its part of a snapshot.
+    /// A core could not go on with a snapshot.
     pub fn on_snapshot_failed(&mut self, io: &mut ShardIo, id: u64, error: String) {
-        for shard in 0..self.shared.shards {
-            io.post(shard, Message::Run(Box::new(move |shard, _| shard.abort_snapshot(id))));
-        }
-        self.tell_primary(io, Event::SnapshotOver { snapshot: id, error: Some(error) });
+        self.abort_snapshot(io, id, Some(error));
     }
 
-    fn grant(&mut self, io: &mut ShardIo, snapshot: u64, shard: usize, bytes: usize) {
-        io.post(shard, Message::Run(Box::new(move |shard, _| shard.grant_snapshot(snapshot, bytes))));
+    /// Lets the shards know what they may send more, once a tick.
+    fn grant(&mut self, io: &mut ShardIo) {
+        let id = self.primary.granted_of;
+        for (shard, granted) in self.primary.granted.iter_mut().enumerate() {
+            let bytes = std::mem::take(granted);
+            if bytes > 0 {
+                io.post(shard, Message::Run(Box::new(move |shard, _| shard.grant_snapshot(id, bytes))));
+            }
+        }
     }
 
     fn spool(&mut self, io: &mut ShardIo, action: Action) {

@@ -2,6 +2,7 @@
 
 use tracing::{info, warn};
 
+use super::failover::Failover;
 use super::link::{Link, Phase};
 use super::snapshot::empty_rdb;
 use super::{LinkId, Newcomer, Primary, Role};
@@ -19,7 +20,14 @@ enum Request {
 
 impl Primary {
     pub(super) fn join(&mut self, id: LinkId, newcomer: Newcomer, now_ms: u64) {
-        let request = self.read_request(&newcomer);
+        let takeover = self.check_takeover(&newcomer);
+        if let Some(Ok(())) = takeover {
+            return self.take_over(id, newcomer);
+        }
+        let request = match takeover {
+            Some(Err(error)) => Err(error.to_owned()),
+            _ => self.read_request(&newcomer),
+        };
         let old = matches!(request, Ok(Request::Sync));
         let mut link = Link::new(id, newcomer, old, now_ms);
         match request {
@@ -36,6 +44,9 @@ impl Primary {
 
     fn read_request(&self, newcomer: &Newcomer) -> Result<Request, String> {
         let args = newcomer.request.args();
+        if self.failover != Failover::None {
+            return Err("NOMASTERLINK Can't SYNC while failing over".into());
+        }
         match self.role {
             Role::Primary | Role::Replica { up: true } => {}
             Role::Leaving { .. } | Role::Replica { up: false } => {

@@ -13,6 +13,7 @@
 //! Behaviour, names and texts are those of Redis 7.2's replication.
 
 mod event;
+mod failover;
 pub mod io;
 mod join;
 mod link;
@@ -20,6 +21,8 @@ mod snapshot;
 mod spool;
 mod stream;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -27,6 +30,8 @@ use std::collections::BTreeMap;
 use tracing::{info, warn};
 
 pub use event::{Action, CutAt, Event, Form, LinkId, Moment, Newcomer, Reason, Settings, WaitFor};
+pub use failover::FailoverRequest;
+use failover::{Failover, Successor};
 use link::{Link, Phase, Said};
 use snapshot::Snapshot;
 pub use stream::Stream;
@@ -79,6 +84,8 @@ pub struct Primary {
     good_replicas: usize,
     /// The shards are turning their logs off.
     turning_off: bool,
+    failover: Failover,
+    successor: Option<Successor>,
     spare: Vec<Out>,
     actions: Vec<Action>,
 }
@@ -102,6 +109,8 @@ impl Primary {
             kept_alive_ms: now_ms,
             good_replicas: 0,
             turning_off: false,
+            failover: Failover::None,
+            successor: None,
             spare: Vec::new(),
             actions: Vec::new(),
         }
@@ -199,13 +208,16 @@ impl Primary {
                     self.drop_all(Reason::Resync, now_ms);
                 }
             }
+            Event::WritesPaused { number } => self.writes_paused(number, now_ms),
+            Event::FailoverAnswered { accepted } => self.failover_answered(accepted),
             Event::Tick => self.tick(now_ms),
         }
     }
 
     /// Makes the sends, after the events of a tick.
     pub fn flush(&mut self, now_ms: u64) {
-        if std::mem::take(&mut self.wants_acks) && self.role == Role::Primary && !self.links.is_empty() {
+        let asks = self.role == Role::Primary && self.failover == Failover::None && !self.links.is_empty();
+        if asks && std::mem::take(&mut self.wants_acks) {
             self.stream.append(GETACK);
         }
         let merged = self.stream.take_merged();
@@ -280,6 +292,11 @@ impl Primary {
         }
         self.drop_all(Reason::Resync, now_ms);
         self.alone_since_ms = now_ms;
+        if let Some((link, mut newcomer)) = self.successor.take() {
+            // It has what it asked for, and is a replica like others from here on.
+            newcomer.request = newcomer.request.args().iter_from(0).take(3).collect();
+            self.join(link, newcomer, now_ms);
+        }
     }
 
     fn upstream(&mut self, up: bool) {
@@ -352,6 +369,7 @@ impl Primary {
 
     /// Takes account of the end of a link.
     fn lost(&mut self, id: LinkId, now_ms: u64) {
+        self.successor.take_if(|(successor, _)| *successor == id);
         let Some(link) = self.links.remove(&id) else { return };
         if self.links.is_empty() {
             self.alone_since_ms = now_ms;
@@ -402,7 +420,9 @@ impl Primary {
     fn tick(&mut self, now_ms: u64) {
         self.close_timed_out(now_ms);
         let is_primary = self.role == Role::Primary;
-        if is_primary && !self.links.is_empty() && now_ms - self.pinged_ms >= self.settings.ping_period_s * 1000 {
+        // A ping would move the end of the stream that a replica is to reach for a failover.
+        let pings = is_primary && self.failover == Failover::None && !self.links.is_empty();
+        if pings && now_ms - self.pinged_ms >= self.settings.ping_period_s * 1000 {
             self.pinged_ms = now_ms;
             self.stream.append(PING);
         }
@@ -410,6 +430,7 @@ impl Primary {
             self.kept_alive_ms = now_ms;
             self.keep_alive();
         }
+        self.tend_failover(now_ms);
         self.free_backlog(now_ms);
         self.start_snapshot(now_ms);
         self.end_waits(now_ms);
