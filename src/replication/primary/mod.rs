@@ -437,12 +437,10 @@ impl Primary {
         self.tell_good_replicas(now_ms);
     }
 
+    /// Signs of life for those that wait. Nobody who is in the stream gets any: there every byte counts.
     fn keep_alive(&mut self) {
-        let cut_off = matches!(self.role, Role::Replica { up: false });
         for link in self.links.values_mut() {
-            let waits = matches!(link.phase, Phase::Waiting { .. } | Phase::Chosen);
-            // Without an own primary no pings come through; a newline counts for nothing in the stream.
-            if waits || (cut_off && link.phase == Phase::Online) {
+            if matches!(link.phase, Phase::Waiting { .. } | Phase::Chosen) {
                 link.keep_alive();
             }
         }
