@@ -34,6 +34,8 @@ use crate::shard::cut::{AfterCut, AtCut};
 use crate::shard::{Message, ShardIo, Shared};
 use figures::Figures;
 use primary::io::{PrimarySide, SPOOLS};
+use replica::apply::Applier;
+use replica::io::ReplicaSide;
 use shutdown::Ending;
 
 /// A function for the replication executor to run.
@@ -55,6 +57,9 @@ pub struct Replication {
     cutting: bool,
     pub primary: PrimarySide,
     figures: Figures,
+    pub replica: ReplicaSide,
+    /// Whom to follow as soon as the node's own stream has ended.
+    next_target: Option<PrimaryAddress>,
     /// The node ends as soon as its replicas have everything.
     ending: Option<Ending>,
     signals: OwnedFd,
@@ -110,8 +115,11 @@ impl Replication {
     ) -> Replication {
         io.watch(SIGNALS, signals.as_raw_fd());
         let primary = PrimarySide::new(&config, shared.replication_id.clone(), shared.shards);
-        Replication {
+        let replica = ReplicaSide::new(Applier::new(commands.clone(), shared.shards));
+        let mut replication = Replication {
             primary,
+            replica,
+            next_target: None,
             shared,
             config,
             commands,
@@ -124,13 +132,19 @@ impl Replication {
             ending: None,
             signals,
             stop: false,
+        };
+        if let Some(target) = replication.config.replicaof.clone() {
+            // The shards begin in that role, too.
+            replication.change_role(io, Some(target), 0);
         }
+        replication
     }
 
     /// Takes over a changed configuration.
     pub fn set_config(&mut self, config: Arc<Config>) {
         self.primary.set_config(&config, self.shared.shards);
         self.config = config;
+        self.configure_replica();
     }
 
     /// What INFO and others tell of replication.
@@ -144,6 +158,7 @@ impl Replication {
     fn raw_status(&self) -> status::Status {
         let mut status = status::Status::default();
         self.describe_primary(&mut status);
+        self.describe_replica(&mut status);
         status
     }
 
@@ -159,7 +174,9 @@ impl Replication {
     }
 
     /// The virtual client has run what it was given.
-    pub fn on_applied_bytes(&mut self, _io: &mut ShardIo) {}
+    pub fn on_applied_bytes(&mut self, io: &mut ShardIo) {
+        self.on_applied_alone(io);
+    }
 
     // Moments at which all cores stand still
 
@@ -209,7 +226,7 @@ impl Replication {
 
     /// Whom the node follows.
     pub fn target(&self) -> Option<&PrimaryAddress> {
-        None
+        self.replica.target().or(self.next_target.as_ref())
     }
 
     /// Whether there is a backlog for replicas to go on from.
@@ -219,11 +236,27 @@ impl Replication {
 
     /// Ends the link to a primary; then everything that it has brought is applied.
     pub fn end_link(&mut self, io: &mut ShardIo, then: Control) {
-        then(self, io);
+        self.next_target = None;
+        self.close_link(io, then);
     }
 
     /// All cores have taken another role; `number` is that of the first batch behind it.
-    pub fn change_role(&mut self, _io: &mut ShardIo, _target: Option<PrimaryAddress>, _number: u64) {}
+    pub fn change_role(&mut self, io: &mut ShardIo, target: Option<PrimaryAddress>, number: u64) {
+        match target {
+            Some(target) => {
+                self.next_target = Some(target);
+                self.end_stream(io, number, Box::new(Replication::follow_next));
+            }
+            None => self.tell_primary(io, primary::Event::Promoted),
+        }
+    }
+
+    /// The stream of the node's own writes has ended.
+    fn follow_next(&mut self, io: &mut ShardIo) {
+        if let Some(target) = self.next_target.take() {
+            self.follow(io, target);
+        }
+    }
 
     /// Lets cores look again at what they wait for.
     fn wake_shards(&self, io: &mut ShardIo) {
@@ -237,6 +270,7 @@ impl Replication {
         let counters = self.raw_status().counters;
         self.figures.sample(clock::unix_us(), &counters);
         self.tend_primary(io);
+        self.tend_replica(io);
         self.flush_primary(io);
     }
 
@@ -248,6 +282,9 @@ impl Replication {
     pub fn on_event(&mut self, io: &mut ShardIo, event: Event<'_>) {
         if event.socket().is_some_and(|socket| self.primary.has(socket)) {
             return self.on_replica_event(io, event);
+        }
+        if event.socket().is_some_and(|socket| self.replica.has(socket)) {
+            return self.on_primary_event(io, event);
         }
         if let Event::Readable { token: SPOOLS } = event {
             return self.on_spools(io);
@@ -278,9 +315,9 @@ impl Replication {
             Message::Log(batch) => self.on_log(io, batch),
             Message::Handover(handover) => self.on_handover(io, *handover),
             Message::Chunk(chunk) => self.on_chunk(io, chunk),
+            Message::Replies(batch) => self.on_applied_batch(io, batch),
             Message::Apply { .. }
             | Message::Requests(_)
-            | Message::Replies(_)
             | Message::CheckOut(_)
             | Message::CheckedOut(_)
             | Message::CheckIn(_)

@@ -6,7 +6,7 @@ mod completion;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
@@ -305,6 +305,13 @@ impl<M> Io<M> {
     /// The descriptor, for socket options.
     pub fn fd(&mut self, id: SocketId) -> Option<RawFd> {
         self.socket(id).map(|socket| socket.fd)
+    }
+
+    /// The same, for as long as the socket cannot be closed.
+    pub fn borrow_fd(&mut self, id: SocketId) -> Option<BorrowedFd<'_>> {
+        let socket = self.socket(id).filter(|socket| !socket.closing)?;
+        // SAFETY: the socket owns the descriptor, which nobody can close while `self` is borrowed.
+        Some(unsafe { BorrowedFd::borrow_raw(socket.fd) })
     }
 
     /// Arms the receive, unless one is in flight.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -113,7 +113,7 @@ pub struct Ends {
 }
 
 /// The addresses of a connected descriptor; none for a UNIX socket.
-pub fn ends(fd: &OwnedFd) -> Ends {
+pub fn ends(fd: &impl AsFd) -> Ends {
     let socket = SockRef::from(fd);
     Ends {
         peer: socket.peer_addr().ok().and_then(|address| address.as_socket()),
@@ -122,7 +122,7 @@ pub fn ends(fd: &OwnedFd) -> Ends {
 }
 
 /// Sets what a client's TCP connection needs: no delay, and probes after `keepalive` of silence (zero: none).
-pub fn prepare_tcp(fd: &OwnedFd, keepalive: Duration) -> io::Result<()> {
+pub fn prepare_tcp(fd: &impl AsFd, keepalive: Duration) -> io::Result<()> {
     let socket = SockRef::from(fd);
     socket.set_tcp_nodelay(true)?;
     if !keepalive.is_zero() {
