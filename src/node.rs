@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -236,11 +236,14 @@ fn placement(config: &Config, cpus: &[usize]) -> Vec<Option<usize>> {
     placement
 }
 
+/// How long a start waits for an address that a predecessor has just had.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+
 /// The listeners of each shard, with their tokens.
 pub type Listeners = Vec<Vec<(u32, OwnedFd)>>;
 
 fn open_listeners(config: &Config, shards: usize) -> Result<Listeners, String> {
-    let mut listeners = open_tcp_listeners(config, shards, &[])?;
+    let mut listeners = open_tcp_listeners(config, shards, &[], FREE_WITHIN)?;
     if !config.unixsocket.is_empty() {
         let backlog = config.tcp_backlog as i32;
         let fd = net::listen_unix(Path::new(&config.unixsocket), config.unixsocketperm, backlog)
@@ -260,11 +263,17 @@ pub fn reopen_tcp_listeners(new: &Config, old: &Config, shards: usize) -> Result
     // Only these may be in use: by this node itself.
     let held: Vec<SocketAddr> =
         old.bind.iter().flat_map(|host| ports.iter().filter_map(|port| host.resolve(*port).ok())).collect();
-    open_tcp_listeners(new, shards, &held)
+    // The node serves already: it is not to stand still for this.
+    open_tcp_listeners(new, shards, &held, Duration::ZERO)
 }
 
 /// `held` are the addresses at which this process listens already.
-fn open_tcp_listeners(config: &Config, shards: usize, held: &[SocketAddr]) -> Result<Listeners, String> {
+fn open_tcp_listeners(
+    config: &Config,
+    shards: usize,
+    held: &[SocketAddr],
+    free_within: Duration,
+) -> Result<Listeners, String> {
     let mut listeners: Listeners = (0..shards).map(|_| Vec::new()).collect();
     let backlog = config.tcp_backlog as i32;
     let mut open = |port: u16, owners: std::ops::Range<usize>, token: u32| -> Result<usize, String> {
@@ -273,7 +282,7 @@ fn open_tcp_listeners(config: &Config, shards: usize, held: &[SocketAddr]) -> Re
             let result = host
                 .resolve(port)
                 .map_err(|error| net::ListenError { at: format!("{host}:{port}"), error })
-                .and_then(|address| open_shared(address, backlog, owners.len(), held));
+                .and_then(|address| open_shared(address, backlog, owners.len(), held, free_within));
             match result {
                 Ok(fds) => {
                     opened += 1;
@@ -307,9 +316,10 @@ fn open_shared(
     backlog: i32,
     count: usize,
     held: &[SocketAddr],
+    free_within: Duration,
 ) -> Result<Vec<OwnedFd>, net::ListenError> {
     if !held.contains(&address) {
-        net::check_free(address)?;
+        net::check_free(address, free_within)?;
     }
     (0..count).map(|_| net::listen_tcp(address, backlog)).collect()
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
@@ -65,18 +66,29 @@ pub fn listen_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, ListenEr
     open().map_err(|error| ListenError { at: address.to_string(), error })
 }
 
-/// Fails if some other process listens at the address. Cores of one node share a port, so the kernel alone would let a second node join in.
-pub fn check_free(address: SocketAddr) -> Result<(), ListenError> {
-    let probe = || -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+/// Fails if some other process listens at the address, and does so for longer than `patience`: of one that was killed, the kernel closes the
+/// listeners only a moment after its end. Cores of one node share a port, so the kernel alone would let a second node join in.
+pub fn check_free(address: SocketAddr, patience: Duration) -> Result<(), ListenError> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + patience;
+    loop {
+        match probe(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(PAUSE);
+            }
+            result => return result.map_err(|error| ListenError { at: address.to_string(), error }),
         }
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(1)
-    };
-    probe().map_err(|error| ListenError { at: address.to_string(), error })
+    }
+}
+
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 /// Opens a UNIX listener; a stale socket file is replaced.
