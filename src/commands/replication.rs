@@ -4,6 +4,7 @@ use super::Error;
 use super::error::c_string;
 use super::options::int;
 use crate::config::PrimaryAddress;
+use crate::replication::primary::FailoverRequest;
 use crate::replication::status::Hello;
 use crate::resp::Args;
 use crate::types::numbers::parse_i64;
@@ -31,6 +32,32 @@ fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= MAX_HOST_BYTES
         && host.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'#'))
+}
+
+/// What FAILOVER asks for; `None` is ABORT.
+pub fn failover(args: &Args<'_>) -> Result<Option<FailoverRequest>, Error> {
+    let (mut request, mut abort) = (FailoverRequest::default(), false);
+    let mut i = 1;
+    while i < args.len() {
+        if args.is(i, "timeout") && i + 1 < args.len() && request.timeout_ms.is_none() {
+            let timeout_ms = u64::try_from(int(args.get(i + 1))?).ok().filter(|timeout_ms| *timeout_ms > 0);
+            request.timeout_ms = Some(timeout_ms.ok_or(Error::text("ERR FAILOVER timeout must be greater than 0"))?);
+            i += 2;
+        } else if args.is(i, "to") && i + 2 < args.len() && request.to.is_none() {
+            let port = int(args.get(i + 2))?;
+            request.to = Some((String::from_utf8_lossy(args.get(i + 1)).into_owned(), port));
+            i += 3;
+        } else if args.is(i, "abort") && !abort {
+            abort = true;
+            i += 1;
+        } else if args.is(i, "force") && !request.force {
+            request.force = true;
+            i += 1;
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    Ok((!abort).then_some(request))
 }
 
 /// What REPLCONF has to be answered with.
@@ -125,6 +152,21 @@ mod tests {
         // It would not come back from the configuration file as it was.
         assert_eq!(address("replicaof a\nport 1"), Err("ERR Invalid master host".to_owned()));
         assert_eq!(address("replicaof a#b 1"), Err("ERR Invalid master host".to_owned()));
+    }
+
+    /// Errors of redis-server 7.0.15.
+    #[test]
+    fn failover_arguments() {
+        let request = |line: &str| text(failover(&words(line).args()));
+        assert_eq!(request("failover"), Ok(Some(FailoverRequest::default())));
+        let all = FailoverRequest { to: Some(("a".to_owned(), 7)), timeout_ms: Some(5), force: true };
+        assert_eq!(request("failover force TIMEOUT 5 to a 7"), Ok(Some(all)));
+        assert_eq!(request("failover to a 7 Abort"), Ok(None));
+        for line in ["x", "timeout", "to a", "force force", "timeout 1 timeout 2"] {
+            assert_eq!(request(&format!("failover {line}")), Err("ERR syntax error".to_owned()), "{line}");
+        }
+        assert_eq!(request("failover timeout 0"), Err("ERR FAILOVER timeout must be greater than 0".to_owned()));
+        assert_eq!(request("failover to a x"), Err("ERR value is not an integer or out of range".to_owned()));
     }
 
     /// Replies of redis-server 7.0.15.

@@ -204,6 +204,7 @@ pub enum Server {
     Command,
     Config,
     Debug,
+    Failover,
     Info,
     LastSave,
     Latency,

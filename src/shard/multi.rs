@@ -240,7 +240,9 @@ impl Shard {
     fn only_shard(&self, client: &Client, watched: &[Watched], needs: Needs) -> Option<usize> {
         let shards = self.shared.shards;
         if needs > Needs::Home {
-            return None;
+            // Answers of other cores are waited for with the keys locked; without keys there is nothing to lock.
+            let locks_nothing = needs == Needs::Answers && watched.is_empty() && !self.names_keys(client);
+            return locks_nothing.then_some(self.id);
         }
         if shards == 1 {
             return Some(self.id);
@@ -260,6 +262,16 @@ impl Shard {
             for_each_claim(command, &batch.args(request), 0, |_, key, _| meet(slot::slot(key)));
         }
         if several { None } else { Some(only.unwrap_or(self.id)) }
+    }
+
+    /// Whether any command of the client's block names keys.
+    fn names_keys(&self, client: &Client) -> bool {
+        let Some(running) = &client.running else { return false };
+        running.batch.requests.iter().any(|request| {
+            let mut any = false;
+            for_each_claim(self.commands.get(request.command), &running.batch.args(request), 0, |_, _, _| any = true);
+            any
+        })
     }
 
     /// Whether no lock is in the way of a block whose keys are all on this core. What is watched counts: a change that is answered may still be

@@ -66,6 +66,10 @@ pub const COMMANDS: &[Command] = &[
         .about("1.0.0", BY_SUBCOMMAND, "Commands for tests and for developers of the server.")
         .flags(ADMIN.or(Flags::BARRIER).or(Flags::SYSCMD))
         .subcommands(DEBUG),
+    command("failover", -1, Server::Failover)
+        .about("6.2.0", CONSTANT, "Lets one of the replicas take over as the primary.")
+        .syntax("[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
+        .flags(ROLES),
     flush("flushall", Server::FlushAll).about(
         "1.0.0",
         "O(N) where N is the number of keys in all databases.",

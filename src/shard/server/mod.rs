@@ -100,6 +100,7 @@ impl Shard {
             Server::SlowLog => self.start_call(client, id, args, move |call| logs::slowlog(call, id)),
             Server::Memory => self.start_call(client, id, args, move |call| info::memory(call, id)),
             Server::Psync => self.psync(client, args),
+            Server::Failover => self.start_call(client, id, args, replication::failover),
             Server::ReplConf => self.replconf(client, id, args),
             Server::ReplicaOf => self.start_call(client, id, args, replication::replica_of),
             Server::Role => self.start_call(client, id, args, replication::role),

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use tracing::info;
 
-use crate::commands::Error;
 use crate::commands::blocking::until_of_millis;
 use crate::commands::lookup::CommandId;
 use crate::commands::options::int;
 use crate::commands::replication::{Answered, primary_address, replconf};
+use crate::commands::{self, Error};
 use crate::replication::Replication;
 use crate::replication::primary::WaitFor;
 use crate::replication::status::{Failover, LinkState, ReplicaState, Status};
@@ -58,6 +58,20 @@ pub async fn replica_of(call: Rc<Call>) -> Result<Out, Error> {
             });
         }
     }
+    call.ok()
+}
+
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]
+pub async fn failover(call: Rc<Call>) -> Result<Out, Error> {
+    let request = commands::replication::failover(&call.args())?;
+    let done = ask_replication(&call.core, move |replication, io, answer| {
+        let result = match request {
+            Some(request) => replication.fail_over(io, request),
+            None => replication.abort_failover(io),
+        };
+        answer.send(io, result);
+    });
+    done.await.ok_or(SHUTTING_DOWN)?.map_err(Error::text)?;
     call.ok()
 }
 
