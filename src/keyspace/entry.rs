@@ -7,7 +7,7 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | 4 | encoding (8 bits) and access clock (24 bits) |
+//! | 4 | encoding (6 bits), mark (2 bits) and access clock (24 bits) |
 //! | 4 | key length |
 //! | 4 | value length, of an inline value |
 //! | 8 | expiry, Unix time in milliseconds; only with the pointer's bit |
@@ -48,6 +48,9 @@ const EXPIRY_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS);
 const LENT_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS + 1);
 
 const CLOCK_MASK: u32 = (1 << 24) - 1;
+/// The mark, see [`Entry::mark`].
+const MARK_SHIFT: u32 = 29;
+const MARK_MASK: u32 = 3 << MARK_SHIFT;
 /// Set on an inline value that was changed in place: OBJECT ENCODING calls it `raw` whatever its length.
 const CHANGED: u32 = 1 << 31;
 
@@ -64,7 +67,7 @@ enum Form {
 
 impl Form {
     const SHIFT: u32 = 24;
-    const MASK: u32 = 0x7f << Self::SHIFT;
+    const MASK: u32 = 0x1f << Self::SHIFT;
 
     #[inline]
     fn of(word: u32) -> Self {
@@ -294,6 +297,19 @@ impl Entry {
     #[inline]
     pub fn set_clock(&mut self, clock: u32) {
         self.set_word(self.word() & !CLOCK_MASK | clock & CLOCK_MASK);
+    }
+
+    /// 0 to 3; 0 of a new entry, and otherwise what it was set to last, whatever the value has become. For snapshots.
+    #[inline]
+    pub fn mark(&self) -> u8 {
+        ((self.word() & MARK_MASK) >> MARK_SHIFT) as u8
+    }
+
+    /// Not of a lent entry: another core may be setting its clock.
+    #[inline]
+    pub fn set_mark(&mut self, mark: u8) {
+        debug_assert!(mark <= 3 && !self.is_lent());
+        self.set_word(self.word() & !MARK_MASK | u32::from(mark) << MARK_SHIFT);
     }
 
     #[inline]
@@ -531,7 +547,7 @@ impl Entry {
     /// The block has the shape, which was made for this value, and holds no value that owns anything.
     #[inline]
     unsafe fn write_value(&mut self, shape: Shape, value: Shaped<'_>) {
-        let word = self.word() & CLOCK_MASK | (value.form() as u32) << Form::SHIFT;
+        let word = self.word() & (CLOCK_MASK | MARK_MASK) | (value.form() as u32) << Form::SHIFT;
         let length = value.inline_length() as u32;
         self.set_word(word);
         // SAFETY: the caller's promise; a pointer to `Bytes` or `BytesMut` is aligned by the shape.

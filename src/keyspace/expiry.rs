@@ -73,15 +73,12 @@ impl Keyspace {
 
     /// Passes one segment. The number of its keys with an expiry, if they were looked at.
     fn expire_segment(&mut self, db: usize, now_ms: u64, progress: &mut ExpireProgress) -> usize {
-        let at = self.tables[db].walk_at;
-        let (number, last) = self.tables[db].segment_at(at);
-        if is_due(self.tables[db].segment(number).earliest_ms, now_ms) {
-            self.before_change(db, number);
-        }
         let table = &mut self.tables[db];
+        let at = table.walk_at;
         if at == 0 {
             table.walk_earliest_ms = NEVER;
         }
+        let (number, last) = table.segment_at(at);
         progress.steps += 1;
         let mut earliest = table.segment(number).earliest_ms;
         let mut looked_at = 0;
@@ -98,16 +95,20 @@ impl Keyspace {
             let due: Vec<usize> = (0..segment.len()).filter(due).collect();
             // From the last on, since a removal moves the last entry into the gap.
             for bucket in due.iter().rev() {
-                let entry = table.take(Place { segment: number, bucket: *bucket });
+                let place = Place { segment: number, bucket: *bucket };
+                self.before_change(db, place);
+                let entry = self.tables[db].take(place);
                 self.removals.note(db, entry.key());
                 note_expired(&mut self.changes, &self.hasher, db, entry.key());
             }
             progress.expired += due.len();
+            let table = &mut self.tables[db];
             earliest = table.tighten(number);
             if !due.is_empty() {
                 table.tidy(at);
             }
         }
+        let table = &mut self.tables[db];
         table.walk_earliest_ms = table.walk_earliest_ms.min(earliest);
         match table.behind(last) {
             Some(next) => table.walk_at = next,

@@ -68,7 +68,9 @@ impl Keyspace {
     /// Takes back what stands under a key that could be changed, or nothing if it was removed. `was_there`: it was handed out as an entry.
     pub fn check_in(&mut self, db: usize, hash: KeyHash, visit: Visit, was_there: bool) {
         self.away[db] -= usize::from(was_there);
-        if let Visit::Moved(entry) = visit {
+        if let Visit::Moved(mut entry) = visit {
+            // It may be from a snapshot that has ended meanwhile.
+            entry.set_mark(0);
             self.insert(db, hash, entry);
         }
     }

@@ -170,6 +170,11 @@ impl Segment {
         self.entries.iter()
     }
 
+    /// For what touches neither keys nor expiries.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut()
+    }
+
     /// Puts an entry whose key is not there. Its bucket.
     #[inline]
     pub fn insert(&mut self, entry: Entry) -> usize {

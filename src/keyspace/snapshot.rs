@@ -1,7 +1,8 @@
 //! A snapshot of the keyspace as it was at one moment (the cut), without a second copy of it.
 //!
-//! Beginning one only marks the tables. From then on a segment is *to be written* while its version is below the epoch of its table's mark. A walk
-//! writes segments down bit by bit, and whatever is about to change a segment that is still to be written writes it down first.
+//! Beginning one only notes its epoch with each table. From then on a segment is *to be written* while its version is below that. A walk writes segments
+//! down bit by bit. Whatever is about to change an entry of a segment that is still to be written writes that entry down first, and *marks* it; entries
+//! that come new into such a segment are marked too. The walk passes over what is marked, and takes the marks off.
 //!
 //! Invariants
 //! - every key that was there at the cut is written once, with the value and expiry that it had then; no other key is written
@@ -9,7 +10,10 @@
 //!   happens. What needs no writing down: access clocks, lending, and other forms of the same value
 //! - splits hand the version on, and a segment that is to be written is never merged with one that is not
 //! - a table that is flushed meanwhile belongs to the snapshot, which frees its segments as it writes them
-//! - a table without a mark holds nothing that is to be written
+//! - a table without a cut holds nothing that is to be written
+//! - an entry in a segment that is not to be written has no mark of this snapshot. Marks that an abandoned snapshot has left, or that could not be taken off
+//!   as the entry was lent, are told by their number, of which there are three; when those might not suffice, a snapshot does without marks, and a
+//!   change writes the whole segment down
 //!
 //! Keys that are due at the cut are written as they are: that they go comes after it.
 
@@ -21,8 +25,8 @@ use super::eviction::{Policy, PolicyKind};
 use super::hash::{Hasher, KeyHash};
 use super::segment::Segment;
 use super::space::Garbage;
-use super::table::Table;
-use super::{Keyspace, SHARED_BYTES, StrRef};
+use super::table::{Place, Table};
+use super::{Keyspace, SHARED_BYTES, StrRef, slot};
 use crate::rdb::{Access, Compression, write_record};
 
 /// A chunk is closed when it has reached this size; only one very large record makes it much larger.
@@ -35,6 +39,9 @@ const OPEN_CHUNKS: usize = 8;
 
 /// Bytes that wait to be taken, from which on writers have to wait until the consumer has caught up.
 pub const BACKLOG_BYTES: usize = 4 << 20;
+
+/// How many marks there are, beside none.
+const MARKS: u64 = 3;
 
 /// What passing a segment counts as in a budget of bytes.
 const SEGMENT_BYTES: usize = 256;
@@ -63,9 +70,10 @@ pub struct SnapshotChunk {
 /// What a snapshot has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotStats {
-    /// Segments that the walk has written, and those that a change came before it.
+    /// Segments that the walk has written.
     pub walked_segments: u64,
-    pub forced_segments: u64,
+    /// Keys that were written before the walk came to them, as they were about to change.
+    pub forced_keys: u64,
     pub keys: u64,
     pub bytes: u64,
 }
@@ -81,6 +89,10 @@ pub enum Walk {
 #[derive(Debug)]
 pub struct Snapshot {
     writer: RecordWriter,
+    /// What it marks entries with.
+    mark: Option<u8>,
+    /// A mark could not be taken off.
+    leaves_marks: bool,
     /// Tables that were flushed since the cut, each with its mark.
     detached: Vec<Table>,
     open: Vec<SnapshotChunk>,
@@ -131,9 +143,11 @@ impl RecordWriter {
 }
 
 impl Snapshot {
-    fn new(compression: Compression, policy: Policy, now_ms: u64) -> Self {
+    fn new(writer: RecordWriter, mark: Option<u8>) -> Self {
         Self {
-            writer: RecordWriter { compression, policy, now_ms },
+            writer,
+            mark,
+            leaves_marks: false,
             detached: Vec::new(),
             open: Vec::new(),
             closed: VecDeque::new(),
@@ -144,27 +158,45 @@ impl Snapshot {
         }
     }
 
-    /// Writes the entries of a segment of a database down, whose keys are in these slots. Their bytes.
-    fn write(&mut self, db: u32, slots: RangeInclusive<u16>, segment: &Segment) -> usize {
+    /// Writes what is still to be written of a segment of a database, whose keys are in these slots, and takes marks off. Its bytes.
+    fn write_segment(&mut self, db: u32, slots: RangeInclusive<u16>, segment: &mut Segment) -> usize {
         let before = self.queued_bytes;
         let mut chunk = self.take_open(db);
-        chunk.widen(&slots);
-        for entry in segment.iter() {
-            let length = chunk.bytes.len();
-            self.writer.write(&mut chunk.bytes, entry);
-            chunk.records += 1;
-            self.queued_bytes += chunk.bytes.len() - length;
-            if chunk.bytes.len() >= CHUNK_BYTES {
-                let full = std::mem::replace(&mut chunk, SnapshotChunk::new(db));
-                chunk.widen(&slots);
-                self.closed.push_back(full);
+        for entry in segment.iter_mut() {
+            let mark = entry.mark();
+            if mark != 0 {
+                if entry.is_lent() {
+                    self.leaves_marks = true;
+                } else {
+                    entry.set_mark(0);
+                }
+                if self.mark == Some(mark) {
+                    continue;
+                }
             }
+            chunk = self.write_entry(chunk, &slots, entry);
         }
         self.keep_open(chunk);
-        let written = self.queued_bytes - before;
-        self.stats.keys += segment.len() as u64;
+        self.queued_bytes - before
+    }
+
+    /// Writes an entry at the end of a chunk. The chunk to go on with.
+    #[inline]
+    fn write_entry(&mut self, mut chunk: SnapshotChunk, slots: &RangeInclusive<u16>, entry: &Entry) -> SnapshotChunk {
+        let length = chunk.bytes.len();
+        self.writer.write(&mut chunk.bytes, entry);
+        chunk.records += 1;
+        chunk.widen(slots);
+        let written = chunk.bytes.len() - length;
+        self.queued_bytes += written;
+        self.stats.keys += 1;
         self.stats.bytes += written as u64;
-        written
+        if chunk.bytes.len() < CHUNK_BYTES {
+            return chunk;
+        }
+        let next = SnapshotChunk::new(chunk.db);
+        self.closed.push_back(chunk);
+        next
     }
 
     /// The chunk of that database that is being filled.
@@ -191,20 +223,25 @@ impl Snapshot {
         let (number, last) = table.segment_at(cut.at);
         let mut written = 0;
         if table.is_unwritten(number) {
-            let segment = table.segment(number);
-            segment.iter().for_each(Entry::prefetch);
-            written = self.write(cut.db, table.slots_of(hasher, segment), segment);
-            table.mark_written(number);
+            table.segment(number).iter().for_each(Entry::prefetch);
+            written = self.write_whole(hasher, table, number, cut);
             self.stats.walked_segments += 1;
         }
         table.cut = table.behind(last).map(|at| Cut { at, ..cut });
         written
     }
 
+    fn write_whole(&mut self, hasher: &Hasher, table: &mut Table, number: u32, cut: Cut) -> usize {
+        let slots = table.slots_of(hasher, table.segment(number));
+        let segment = table.segment_mut(number);
+        segment.version = cut.epoch;
+        self.write_segment(cut.db, slots, segment)
+    }
+
     /// Writes a segment of the last flushed table, if it is to be written, and frees it. Its bytes.
     fn pop_segment(&mut self, hasher: &Hasher) -> usize {
         let Some(table) = self.detached.last_mut() else { return 0 };
-        let (Some(cut), Some(segment)) = (table.cut, table.pop_segment()) else {
+        let (Some(cut), Some(mut segment)) = (table.cut, table.pop_segment()) else {
             self.detached.pop();
             return 0;
         };
@@ -214,7 +251,26 @@ impl Snapshot {
         segment.iter().for_each(Entry::prefetch);
         let slots = table.slots_of(hasher, &segment);
         self.stats.walked_segments += 1;
-        self.write(cut.db, slots, &segment)
+        self.write_segment(cut.db, slots, &mut segment)
+    }
+
+    /// Something at a place that is to be written changes.
+    fn write_first(&mut self, hasher: &Hasher, table: &mut Table, place: Place, cut: Cut) {
+        let before = self.stats.keys;
+        match self.mark {
+            None => drop(self.write_whole(hasher, table, place.segment, cut)),
+            Some(mark) => {
+                let entry = table.entry_mut(place);
+                if entry.mark() != mark {
+                    let slot = slot::slot(entry.key());
+                    let chunk = self.take_open(cut.db);
+                    let chunk = self.write_entry(chunk, &(slot..=slot), entry);
+                    self.keep_open(chunk);
+                    entry.set_mark(mark);
+                }
+            }
+        }
+        self.stats.forced_keys += self.stats.keys - before;
     }
 }
 
@@ -240,7 +296,10 @@ impl Keyspace {
         for (db, table) in self.tables.iter_mut().enumerate().filter(|(_, table)| table.len() > 0) {
             table.cut = Some(Cut { epoch: self.epoch, db: db as u32, at: 0 });
         }
-        self.snapshot = Some(Box::new(Snapshot::new(compression, *policy, now_ms)));
+        let ambiguous = self.stale_marks.is_some_and(|oldest| self.epoch - oldest >= MARKS);
+        let mark = (!ambiguous).then_some((self.epoch % MARKS) as u8 + 1);
+        let writer = RecordWriter { compression, policy: *policy, now_ms };
+        self.snapshot = Some(Box::new(Snapshot::new(writer, mark)));
     }
 
     /// Goes on with the walk, for some `budget` bytes of records. Flushed tables come first, so that their memory is soon free.
@@ -295,37 +354,56 @@ impl Keyspace {
     /// Ends the snapshot, complete or not: what was not taken of it is dropped. What it kept of flushed tables is for the caller to free.
     pub fn end_snapshot(&mut self) -> Garbage {
         self.tables.iter_mut().for_each(|table| table.cut = None);
-        let snapshot = self.snapshot.take();
-        Garbage::new(snapshot.map_or_else(Vec::new, |snapshot| snapshot.detached))
+        let Some(snapshot) = self.snapshot.take() else { return Garbage::new(Vec::new()) };
+        self.stale_marks = match (snapshot.walk, snapshot.leaves_marks) {
+            // It has taken off all others too.
+            (Walk::Done, false) => None,
+            (Walk::Done, true) => Some(self.stale_marks.unwrap_or(self.epoch)),
+            (Walk::More, _) => Some(self.stale_marks.unwrap_or(self.epoch)),
+        };
+        Garbage::new(snapshot.detached)
     }
 
-    /// To be called before anything in a segment changes.
+    /// To be called before anything of the entry at a place changes.
     #[inline]
-    pub(super) fn before_change(&mut self, db: usize, segment: u32) {
+    pub(super) fn before_change(&mut self, db: usize, place: Place) {
         if self.snapshot.is_some() {
-            self.write_first(db, segment);
+            self.write_first(db, place);
         }
     }
 
-    /// To be called before an entry of that hash comes.
+    /// To be called before an entry comes under that hash.
     #[inline]
-    pub(super) fn before_insert(&mut self, db: usize, hash: KeyHash) {
+    pub(super) fn before_insert(&mut self, db: usize, hash: KeyHash, entry: &mut Entry) {
         if self.snapshot.is_some() {
-            let segment = self.tables[db].segment_of(hash);
-            self.write_first(db, segment);
+            self.mark_new(db, hash, entry);
         }
     }
 
     #[cold]
-    fn write_first(&mut self, db: usize, segment: u32) {
+    fn write_first(&mut self, db: usize, place: Place) {
         let table = &mut self.tables[db];
         let (Some(snapshot), Some(cut)) = (&mut self.snapshot, table.cut) else { return };
-        if table.is_unwritten(segment) {
-            let first = table.segment(segment);
-            first.iter().for_each(Entry::prefetch);
-            snapshot.write(cut.db, table.slots_of(&self.hasher, first), first);
-            table.mark_written(segment);
-            snapshot.stats.forced_segments += 1;
+        if table.is_unwritten(place.segment) {
+            snapshot.write_first(&self.hasher, table, place, cut);
+        }
+    }
+
+    #[cold]
+    fn mark_new(&mut self, db: usize, hash: KeyHash, entry: &mut Entry) {
+        let table = &mut self.tables[db];
+        let (Some(snapshot), Some(cut)) = (&mut self.snapshot, table.cut) else { return };
+        let number = table.segment_of(hash);
+        if !table.is_unwritten(number) {
+            return;
+        }
+        match snapshot.mark {
+            Some(mark) => entry.set_mark(mark),
+            None => {
+                let before = snapshot.stats.keys;
+                snapshot.write_whole(&self.hasher, table, number, cut);
+                snapshot.stats.forced_keys += snapshot.stats.keys - before;
+            }
         }
     }
 

@@ -71,6 +71,8 @@ struct World {
     cut: Option<(Contents, Contents)>,
     complete: usize,
     forced: u64,
+    /// Snapshots that had to do without marks.
+    unmarked: usize,
 }
 
 impl World {
@@ -90,6 +92,7 @@ impl World {
             cut: None,
             complete: 0,
             forced: 0,
+            unmarked: 0,
         }
     }
 
@@ -246,6 +249,7 @@ impl World {
         self.cut = Some((contents(&self.space), Contents::new()));
         self.space.begin_snapshot(Compression::Lzf, &self.policy, self.now_ms);
         assert_eq!(self.space.snapshot_stats(), SnapshotStats::default(), "the cut writes nothing");
+        self.unmarked += usize::from(self.space.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark.is_none()));
     }
 
     fn walk(&mut self) {
@@ -255,7 +259,7 @@ impl World {
             read(found, &chunk);
         }
         if walk == Walk::Done {
-            self.forced += self.space.snapshot_stats().forced_segments;
+            self.forced += self.space.snapshot_stats().forced_keys;
             assert_eq!(self.space.queued_bytes(), 0);
             drop(self.space.end_snapshot());
             let (expected, found) = self.cut.take().expect("runs");
@@ -268,19 +272,20 @@ impl World {
 
 #[test]
 fn is_what_was_there_at_the_cut_whatever_happens_meanwhile() {
-    let (mut complete, mut forced) = (0, 0);
+    let (mut complete, mut forced, mut unmarked) = (0, 0, 0);
     for seed in 0..60 {
         let world = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..1500).for_each(|_| world.change());
             world.all_home();
-            (world.complete, world.forced)
+            (world.complete, world.forced, world.unmarked)
         });
         let Ok(counts) = world else { panic!("seed {seed}") };
         complete += counts.0;
         forced += counts.1;
+        unmarked += counts.2;
     }
-    assert!(complete > 60 && forced > 1000, "too little was tried: {complete}, {forced}");
+    assert!(complete > 60 && forced > 1000 && unmarked > 20, "too little was tried: {complete}, {forced}, {unmarked}");
 }
 
 fn filled(keys: usize) -> Keyspace {
@@ -385,11 +390,68 @@ fn writers_ahead_of_the_consumer_are_seen() {
         space.view(0, 0, &policy).set_string(format!("key:{n}").as_bytes(), NewStr::Copy(&value), Expiry::None);
     }
     space.begin_snapshot(Compression::Lzf, &policy, 0);
-    assert!(!space.snapshot_backlogged());
-    space.view(0, 0, &policy).remove(b"key:0");
+    for n in 0..4 {
+        assert!(!space.snapshot_backlogged());
+        assert!(space.view(0, 0, &policy).remove(format!("key:{n}").as_bytes()));
+    }
     assert!(space.snapshot_backlogged());
     while space.queued_bytes() >= BACKLOG_BYTES {
         assert!(space.take_chunk().is_some());
     }
     assert!(!space.snapshot_backlogged());
+}
+
+/// Changes the first keys.
+fn overwrite(space: &mut Keyspace, keys: usize) {
+    let policy = Policy::default();
+    for n in 0..keys {
+        space.view(n % 2, 0, &policy).set_string(format!("key:{n}").as_bytes(), NewStr::Int(1), Expiry::None);
+    }
+}
+
+#[test]
+fn a_change_writes_its_key_and_no_more() {
+    let mut space = filled(10_000);
+    let before = contents(&space);
+    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    for _ in 0..3 {
+        overwrite(&mut space, 100);
+        assert_eq!((space.snapshot_stats().forced_keys, space.snapshot_stats().keys), (100, 100));
+    }
+    assert_eq!(finish(&mut space), before);
+    assert_eq!(space.stale_marks, None);
+}
+
+#[test]
+fn marks_that_are_left_behind_are_never_taken_for_new_ones() {
+    let mut space = filled(5000);
+    let mut with_marks = Vec::new();
+    for _ in 0..8 {
+        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        with_marks.push(space.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark.is_some()));
+        overwrite(&mut space, 1000);
+        drop(space.end_snapshot());
+    }
+    assert_eq!(with_marks, [true, true, true, false, false, false, false, false]);
+    for _ in 0..4 {
+        let before = contents(&space);
+        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        overwrite(&mut space, 2000);
+        assert_eq!(finish(&mut space), before);
+    }
+    assert_eq!(space.stale_marks, None);
+    // One that is lent when the walk comes by keeps its mark.
+    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    overwrite(&mut space, 1);
+    let hash = space.hasher().hash(b"key:0");
+    let visit = space.check_out(0, hash, b"key:0", 0, false);
+    assert_eq!(finish(&mut space).len(), 5000);
+    assert_eq!(space.stale_marks, Some(space.epoch));
+    drop(visit);
+    space.end_lending(0, hash, b"key:0");
+    for _ in 0..4 {
+        let before = contents(&space);
+        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        assert_eq!(finish(&mut space), before);
+    }
 }

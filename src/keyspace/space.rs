@@ -64,6 +64,8 @@ pub struct Keyspace {
     pub(super) lent: HashMap<(usize, u64), usize>,
     /// Of the last snapshot that was begun.
     pub(super) epoch: u64,
+    /// The oldest snapshot of which marks may be left on entries.
+    pub(super) stale_marks: Option<u64>,
     /// The one that runs.
     pub(super) snapshot: Option<Box<Snapshot>>,
 }
@@ -84,6 +86,7 @@ impl Keyspace {
             away: vec![0; databases],
             lent: HashMap::new(),
             epoch: 0,
+            stale_marks: None,
             snapshot: None,
             slots,
         }
@@ -193,15 +196,15 @@ impl Keyspace {
 
     /// Puts an entry whose key is not there.
     #[inline]
-    pub(super) fn insert(&mut self, db: usize, hash: KeyHash, entry: Entry) -> Place {
-        self.before_insert(db, hash);
+    pub(super) fn insert(&mut self, db: usize, hash: KeyHash, mut entry: Entry) -> Place {
+        self.before_insert(db, hash, &mut entry);
         self.tables[db].insert(&self.hasher, hash, entry)
     }
 
     /// Takes out what is at a place.
     #[inline]
     pub(super) fn remove(&mut self, db: usize, place: Place, hash: KeyHash) -> Entry {
-        self.before_change(db, place.segment);
+        self.before_change(db, place);
         self.tables[db].remove(place, hash)
     }
 

@@ -157,10 +157,9 @@ impl Table {
         self.cut.is_some_and(|cut| self.segments.get(number).version < cut.epoch)
     }
 
-    pub(super) fn mark_written(&mut self, number: u32) {
-        if let Some(cut) = self.cut {
-            self.segments.get_mut(number).version = cut.epoch;
-        }
+    #[inline]
+    pub(super) fn segment_mut(&mut self, number: u32) -> &mut Segment {
+        self.segments.get_mut(number)
     }
 
     #[inline]

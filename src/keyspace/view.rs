@@ -234,12 +234,12 @@ impl KeyView<'_> {
         }
     }
 
-    /// A table in which an entry of that segment is about to change.
+    /// A table in which the entry at a place is about to change.
     #[inline]
-    fn table_to_change(&mut self, segment: u32) -> &mut Table {
+    fn table_to_change(&mut self, place: Place) -> &mut Table {
         let db = self.db;
         let space = self.space();
-        space.before_change(db, segment);
+        space.before_change(db, place);
         &mut space.tables[db]
     }
 
@@ -388,7 +388,7 @@ impl KeyView<'_> {
             Expiry::Keep => old.filter(|_| replaced),
             Expiry::AtMs(at_ms) => Some(at_ms),
         };
-        self.table_to_change(place.segment).assign(place, value, expire_at_ms);
+        self.table_to_change(place).assign(place, value, expire_at_ms);
         if replaced {
             self.touch_at(place);
         } else {
@@ -434,7 +434,7 @@ impl KeyView<'_> {
                 self.insert_entry(hash, entry)
             }
         };
-        let entry = self.table_to_change(place.segment).entry_mut(place);
+        let entry = self.table_to_change(place).entry_mut(place);
         match entry.kind() {
             Kind::String => Ok(entry.bytes_mut(min_len)),
         }
@@ -476,7 +476,7 @@ impl KeyView<'_> {
     /// Sets or clears the expiry; whether the key is there. A time already passed is stored: the next look removes the key.
     pub fn set_expire_at_ms(&mut self, key: &[u8], at_ms: Option<u64>) -> bool {
         let Some(place) = self.look(key) else { return false };
-        self.table_to_change(place.segment).set_expire_at_ms(place, at_ms);
+        self.table_to_change(place).set_expire_at_ms(place, at_ms);
         self.changed(key);
         true
     }
@@ -512,7 +512,7 @@ impl KeyView<'_> {
                     && short
                     && let Some(place) = self.look(key)
                 {
-                    self.table_to_change(place.segment).entry_mut(place).bytes_mut(0);
+                    self.table_to_change(place).entry_mut(place).bytes_mut(0);
                 }
             }
         }

@@ -361,7 +361,7 @@ fn shards(text: &mut String, node: &NodeInfo) {
              remote_commands_sent={},remote_commands_executed={},messages_sent={},batches_sent={},\
              ticks={},ring_enters={},parks={},wakeups_sent={},transactions={},transactions_refused={},\
              transactions_waited={},lock_waits={},locks={},watched_keys={},net_input_bytes={},net_output_bytes={},\
-             snapshot_walked_segments={},snapshot_forced_segments={},snapshot_bytes={}\r\n",
+             snapshot_walked_segments={},snapshot_forced_keys={},snapshot_bytes={}\r\n",
             shard.keys,
             shard.expires,
             shard.connections,
@@ -385,7 +385,7 @@ fn shards(text: &mut String, node: &NodeInfo) {
             counters.net_input_bytes,
             counters.net_output_bytes,
             counters.snapshot_walked_segments,
-            counters.snapshot_forced_segments,
+            counters.snapshot_forced_keys,
             counters.snapshot_bytes,
         );
     }

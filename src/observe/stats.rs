@@ -73,9 +73,9 @@ counters! {
     /// Commands sent to the core that owns their keys, and commands executed for another core.
     remote_commands_sent,
     remote_commands_executed,
-    /// Segments of snapshots that were written down by their walk, and those that writes came before it; and bytes of records.
+    /// Of snapshots: segments that were written down by the walk, keys before it as they were about to change, and bytes of records.
     snapshot_walked_segments,
-    snapshot_forced_segments,
+    snapshot_forced_keys,
     snapshot_bytes,
     /// Messages between cores, of any kind, and the batches they travelled in.
     messages_sent,

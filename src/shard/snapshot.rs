@@ -206,7 +206,7 @@ impl Shard {
         let before = std::mem::replace(&mut sending.counted, now);
         let counters = &mut self.stats.counters;
         counters.snapshot_walked_segments += now.walked_segments - before.walked_segments;
-        counters.snapshot_forced_segments += now.forced_segments - before.forced_segments;
+        counters.snapshot_forced_keys += now.forced_keys - before.forced_keys;
         counters.snapshot_bytes += now.bytes - before.bytes;
     }
 
