@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -19,7 +20,7 @@ use crate::replication::status::Status;
 use crate::replication::{Control, Replication};
 use crate::runtime::{Event as Happening, SocketId, clock, memory, net};
 use crate::shard::snapshot::SnapshotForm;
-use crate::shard::{Chunk, Handover, Message, ShardIo};
+use crate::shard::{Chunk, Handover, Message, Shard, ShardIo};
 
 /// Token of the descriptor that tells of files.
 pub const SPOOLS: u32 = 16;
@@ -133,13 +134,13 @@ impl Replication {
     }
 
     /// A snapshot was taken there, and the log is on.
-    pub fn on_cut(&mut self, io: &mut ShardIo, snapshot: u64, at: CutAt) {
+    fn on_cut(&mut self, io: &mut ShardIo, snapshot: u64, at: CutAt, keys: u64) {
         let moment = Moment {
             unix_s: clock::unix_ms() / 1000,
             used_memory: memory::used_bytes(),
             databases: self.config.databases,
             shards: self.shared.shards as u32,
-            keys: 0,
+            keys,
         };
         self.primary.to_be_cut = None;
         self.tell_primary(io, Event::Cut { snapshot, at, moment });
@@ -370,23 +371,42 @@ impl Replication {
         self.primary.fails_over
     }
 
-    /// Lets all shards begin a snapshot at one moment, and log from there on.
+    /// Lets all shards begin a snapshot at one moment, and log from there on. On a replica, that is a moment at which the stream of the own primary
+    /// stands still, with everything applied.
     fn start_snapshot(&mut self, io: &mut ShardIo, id: u64, form: Form) {
+        self.primary.to_be_cut = Some(id);
+        if self.target().is_some() {
+            self.hold_stream(io, Box::new(move |replication, io| replication.cut_snapshot(io, id, form)));
+        } else {
+            self.cut_snapshot(io, id, form);
+        }
+    }
+
+    fn cut_snapshot(&mut self, io: &mut ShardIo, id: u64, form: Form) {
         let form = match form {
             Form::Rdb => SnapshotForm::Rdb,
             Form::Frames => SnapshotForm::Frames,
         };
-        self.primary.to_be_cut = Some(id);
-        self.cut(
-            io,
-            Box::new(move |shard, _| {
-                if !shard.role().is_replica() {
-                    shard.turn_log(true);
-                }
-                shard.begin_snapshot(id, form);
-            }),
-            Box::new(move |replication, io, number| replication.on_cut(io, id, CutAt::Number(number))),
-        );
+        let keys = Arc::new(AtomicU64::new(0));
+        let counted = keys.clone();
+        let begin = move |shard: &mut Shard, _: &mut ShardIo| {
+            if !shard.role().is_replica() {
+                shard.turn_log(true);
+            }
+            let keyspace = &shard.keyspace;
+            let own: usize = (0..keyspace.databases()).map(|db| keyspace.len(db)).sum();
+            counted.fetch_add(own as u64, Ordering::Relaxed);
+            shard.begin_snapshot(id, form);
+        };
+        let after = move |replication: &mut Replication, io: &mut ShardIo, number| {
+            let at = match replication.stands_at() {
+                Some((offset, db)) => CutAt::Offset { offset, db: db.into() },
+                None => CutAt::Number(number),
+            };
+            replication.on_cut(io, id, at, keys.load(Ordering::Relaxed));
+            replication.release_stream(io);
+        };
+        self.cut(io, Box::new(begin), Box::new(after));
     }
 
     /// Lets the shards give a snapshot up. One that has not begun does not begin then, but its cut still comes.

@@ -53,6 +53,9 @@ impl Primary {
             warn!("A snapshot was cut that nobody has asked for.");
             return;
         }
+        if matches!(self.role, Role::Replica { .. }) && matches!(at, CutAt::Number(_)) {
+            return; // cut as the primary that the node no longer is; it is given up already
+        }
         self.moment = moment;
         let db = match at {
             CutAt::Number(_) => 0,

@@ -66,6 +66,10 @@ pub struct ReplicaSide {
     pub(super) has_position: bool,
     /// There are units of the stream that shards are too busy for.
     behind: bool,
+    /// Nothing is taken from the stream, until [`Replication::release_stream`].
+    held: bool,
+    /// What happens when everything that was taken is applied.
+    when_still: Option<Control>,
     /// Who is told when the link has ended.
     ending: Option<Control>,
     /// Memory for files.
@@ -92,6 +96,8 @@ impl ReplicaSide {
             aborting: 0,
             has_position: true,
             behind: false,
+            held: false,
+            when_still: None,
             ending: None,
             scratch: Vec::new(),
             actions: Vec::new(),
@@ -462,8 +468,48 @@ impl Replication {
         self.replica.stream.feed(&input);
     }
 
+    /// Lets the stream stand still. `then` runs when everything that was taken from it is applied.
+    pub fn hold_stream(&mut self, io: &mut ShardIo, then: Control) {
+        self.replica.held = true;
+        self.replica.when_still = Some(then);
+        self.stream_may_be_still(io);
+    }
+
+    fn stream_may_be_still(&mut self, io: &mut ShardIo) {
+        if self.replica.applier.is_idle()
+            && let Some(then) = self.replica.when_still.take()
+        {
+            then(self, io);
+        }
+    }
+
+    /// Lets the stream go on.
+    pub fn release_stream(&mut self, io: &mut ShardIo) {
+        if std::mem::take(&mut self.replica.held) {
+            self.catch_up(io);
+        }
+    }
+
+    /// While the stream stands still on a replica: at which offset, and in which database it goes on.
+    pub fn stands_at(&self) -> Option<(u64, u16)> {
+        let still = self.replica.held && self.target().is_some();
+        still.then(|| (self.primary.machine.stream().offset(), self.replica.stream.database()))
+    }
+
+    /// Goes on with units that were left in the stream.
+    fn catch_up(&mut self, io: &mut ShardIo) {
+        if self.replica.behind && self.replica.is_streaming() {
+            self.apply_stream(io);
+            self.receive(io);
+        }
+    }
+
     /// Hands the units that are here to the shards.
     pub(super) fn apply_stream(&mut self, io: &mut ShardIo) {
+        if self.replica.held {
+            self.replica.behind = true;
+            return;
+        }
         let replica = &mut self.replica;
         let result = replica.applier.take(&mut replica.stream);
         replica.behind = matches!(result, Ok(Stop::Busy));
@@ -498,11 +544,9 @@ impl Replication {
     /// More of the stream is applied: what waited for that goes on.
     fn applied(&mut self, io: &mut ShardIo) {
         self.settle(io);
-        if self.replica.behind && self.replica.is_streaming() {
-            self.apply_stream(io);
-            self.receive(io);
-        }
+        self.catch_up(io);
         if self.replica.applier.is_idle() {
+            self.stream_may_be_still(io);
             self.sync_decide(io);
             self.link_may_have_ended(io);
         }
