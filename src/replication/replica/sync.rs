@@ -176,6 +176,8 @@ impl Replication {
                 let early = std::mem::take(&mut sync.early);
                 self.sync_payload(io, &early);
                 self.sync_received(io);
+                // Nothing was received while it was not known where to.
+                self.receive(io);
             }
             Err(error) => {
                 warn!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}");
