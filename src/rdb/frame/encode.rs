@@ -10,6 +10,10 @@ use super::{FLAG_END, FLAG_LZ4, FrameHeader, HEADER_BYTES, MARK, frame_checksum}
 const MAX_COMPRESSED_BYTES: usize = 16 << 20;
 /// Shorter ones cannot gain much.
 const MIN_COMPRESSED_BYTES: usize = 64;
+/// What compression has to save, as a part of the run: less is not worth the work at either end.
+const MIN_GAIN: usize = 8;
+/// Data that hardly compress are mostly followed by more of them: so many frames are stored before it is tried again.
+const STORED_IN_BETWEEN: u32 = 15;
 /// Scratch memory is not kept beyond this.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -26,11 +30,13 @@ pub struct Contents {
 pub struct FrameEncoder {
     table: CompressTable,
     compressed: Vec<u8>,
+    /// Frames that are stored without a try.
+    stores: u32,
 }
 
 impl Default for FrameEncoder {
     fn default() -> FrameEncoder {
-        FrameEncoder { table: CompressTable::large(), compressed: Vec::new() }
+        FrameEncoder { table: CompressTable::large(), compressed: Vec::new(), stores: 0 }
     }
 }
 
@@ -62,9 +68,13 @@ impl FrameEncoder {
         frame
     }
 
-    /// Compresses a run if that makes it smaller; how many bytes it then takes.
+    /// Compresses a run if that is worth it; how many bytes it then takes.
     fn compress(&mut self, records: &[u8]) -> Option<usize> {
         if !(MIN_COMPRESSED_BYTES..=MAX_COMPRESSED_BYTES).contains(&records.len()) {
+            return None;
+        }
+        if self.stores > 0 {
+            self.stores -= 1;
             return None;
         }
         let longest = get_maximum_output_size(records.len());
@@ -72,7 +82,11 @@ impl FrameEncoder {
             self.compressed.resize(longest, 0);
         }
         let len = compress_into_with_table(records, &mut self.compressed, &mut self.table).ok()?;
-        (len < records.len()).then_some(len)
+        if len > records.len() - records.len() / MIN_GAIN {
+            self.stores = STORED_IN_BETWEEN;
+            return None;
+        }
+        Some(len)
     }
 }
 
