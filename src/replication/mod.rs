@@ -164,7 +164,7 @@ impl Replication {
 
     /// CLIENT KILL: closes the links with these client IDs; how many there were.
     pub fn kill(&mut self, io: &mut ShardIo, clients: &[u64]) -> usize {
-        self.kill_replicas(io, clients)
+        self.kill_replicas(io, clients) + usize::from(self.kill_primary(io, clients))
     }
 
     /// CONFIG RESETSTAT.

@@ -564,6 +564,16 @@ impl Replication {
         }
     }
 
+    /// Ends the connection to the primary if it has one of these client IDs (CLIENT KILL); it is made anew. Whether it has.
+    pub fn kill_primary(&mut self, io: &mut ShardIo, clients: &[u64]) -> bool {
+        let connection = self.replica.connection.as_ref();
+        let killed = connection.is_some_and(|connection| clients.contains(&connection.client_id));
+        if killed {
+            self.tell_link(io, Event::Ended(Some("killed by a client")));
+        }
+        killed
+    }
+
     // What is told of it
 
     /// Adds what is known of the link to a primary to the status.
