@@ -13,6 +13,8 @@ pub mod merge;
 pub mod primary;
 pub mod replica;
 mod shutdown;
+#[cfg(test)]
+mod simulator;
 pub mod status;
 
 use std::collections::VecDeque;

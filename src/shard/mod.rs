@@ -39,7 +39,7 @@ mod server;
 mod serving;
 mod settle;
 #[cfg(test)]
-mod simulator;
+pub(crate) mod simulator;
 pub mod snapshot;
 mod transaction;
 mod waiters;

@@ -362,13 +362,13 @@ fn simulate(seed: u64, deaths: Deaths) -> u64 {
     Simulation::new(seed, deaths).run()
 }
 
-fn number_from(variable: &str) -> Option<u64> {
+pub(crate) fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number")))
 }
 
 /// The seeds to run: as many as are asked for, or the one that is to be repeated.
-fn seeds(histories: u64) -> std::ops::Range<u64> {
+pub(crate) fn seeds(histories: u64) -> std::ops::Range<u64> {
     match number_from("BASALT_TEST_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..histories,
