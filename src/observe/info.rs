@@ -107,8 +107,31 @@ pub struct ClientsInfo {
     pub blocking_keys_on_nokey: u64,
 }
 
+/// How far a snapshot is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    pub running_s: u64,
+    pub keys_written: u64,
+    pub keys: u64,
+}
+
+impl SnapshotInfo {
+    /// Of two cores together.
+    pub fn merge(self, other: SnapshotInfo) -> SnapshotInfo {
+        SnapshotInfo {
+            running_s: self.running_s.max(other.running_s),
+            keys_written: self.keys_written + other.keys_written,
+            keys: self.keys + other.keys,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct PersistenceInfo {
+    /// Of the snapshot that is being made.
+    pub snapshot: Option<SnapshotInfo>,
+    /// How long the last one took.
+    pub last_snapshot_s: Option<u64>,
     pub changes_since_last_save: u64,
     pub last_save_time: u64,
     pub saves: u64,

@@ -155,6 +155,8 @@ fn memory(text: &mut String, node: &NodeInfo) {
 
 fn persistence(text: &mut String, node: &NodeInfo) {
     let (persistence, load) = (&node.persistence, &node.replication.status.loading);
+    let snapshot = persistence.snapshot.unwrap_or_default();
+    let seconds = |seconds: Option<u64>| seconds.map_or(-1, |seconds| seconds as i64);
     text.push_str("# Persistence\r\n");
     lines!(text,
         "loading": "{}", u8::from(load.as_ref().is_some_and(|load| !load.is_async));
@@ -164,14 +166,14 @@ fn persistence(text: &mut String, node: &NodeInfo) {
         "current_cow_size": "0";
         "current_cow_size_age": "0";
         "current_fork_perc": "0.00";
-        "current_save_keys_processed": "0";
-        "current_save_keys_total": "0";
+        "current_save_keys_processed": "{}", snapshot.keys_written;
+        "current_save_keys_total": "{}", snapshot.keys;
         "rdb_changes_since_last_save": "{}", persistence.changes_since_last_save;
-        "rdb_bgsave_in_progress": "0";
+        "rdb_bgsave_in_progress": "{}", u8::from(persistence.snapshot.is_some());
         "rdb_last_save_time": "{}", persistence.last_save_time;
         "rdb_last_bgsave_status": "ok";
-        "rdb_last_bgsave_time_sec": "-1";
-        "rdb_current_bgsave_time_sec": "-1";
+        "rdb_last_bgsave_time_sec": "{}", seconds(persistence.last_snapshot_s);
+        "rdb_current_bgsave_time_sec": "{}", seconds(persistence.snapshot.map(|snapshot| snapshot.running_s));
         "rdb_saves": "{}", persistence.saves;
         "rdb_last_cow_size": "0";
         "rdb_last_load_keys_expired": "{}", persistence.load_keys_expired;

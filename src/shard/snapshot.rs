@@ -19,6 +19,7 @@ use super::fanout::with_shard;
 use super::{Chunk, Message, Shard, ShardIo};
 use crate::keyspace::{BACKLOG_BYTES, SnapshotChunk, SnapshotStats, Walk};
 use crate::node::Node;
+use crate::observe::info::SnapshotInfo;
 use crate::rdb::Compression;
 use crate::rdb::frame::{Contents, FrameEncoder};
 use crate::runtime::Core;
@@ -48,6 +49,9 @@ struct Sending {
     encoder: Option<FrameEncoder>,
     /// Bytes sent and not granted back.
     unacknowledged: usize,
+    started_ms: u64,
+    /// Keys at the cut.
+    keys: u64,
     /// When the consumer last took something.
     granted_ms: u64,
     /// The task, while it waits for credit.
@@ -62,6 +66,8 @@ pub struct Snapshots {
     sending: Option<Sending>,
     /// No snapshot up to this one is wanted.
     aborted: Option<u64>,
+    /// How long the last one took that was sent whole.
+    last_took_ms: Option<u64>,
 }
 
 impl Snapshots {
@@ -107,6 +113,8 @@ impl Shard {
             id,
             encoder,
             unacknowledged: 0,
+            started_ms: self.now_ms,
+            keys: self.key_count() as u64,
             granted_ms: self.now_ms,
             waiting: None,
             counted: SnapshotStats::default(),
@@ -157,6 +165,7 @@ impl Shard {
                     (_, Some(chunk)) => chunk,
                     (Walk::More, None) => return Turn::Again,
                     (Walk::Done, None) => {
+                        self.snapshots.last_took_ms = Some(self.now_ms.saturating_sub(sending.started_ms));
                         self.post_chunk(io, Chunk { last: true, ..empty(id, self.id) });
                         self.end_snapshot();
                         return Turn::Over;
@@ -212,10 +221,10 @@ impl Shard {
 
     /// At the end of a tick while a snapshot runs: whether writers are too far ahead of it.
     pub(super) fn tend_snapshot(&mut self, io: &mut ShardIo) {
-        let queued = self.keyspace.queued_bytes();
-        if queued < BACKLOG_BYTES {
+        if !self.keyspace.snapshot_backlogged() {
             return;
         }
+        let queued = self.keyspace.queued_bytes();
         let limit = self.config.client_output_buffer_limit.replica.hard_bytes / self.shared.shards as u64;
         if limit > 0 && queued as u64 > limit {
             self.give_up_snapshot(io);
@@ -229,6 +238,17 @@ impl Shard {
         let Some(sending) = &self.snapshots.sending else { return false };
         let patient = self.now_ms.saturating_sub(sending.granted_ms) < PATIENCE_MS;
         patient && self.keyspace.queued_bytes() >= BACKLOG_BYTES - BACKLOG_BYTES / 8
+    }
+
+    /// How far the snapshot is that runs.
+    pub(super) fn snapshot_info(&self) -> Option<SnapshotInfo> {
+        let sending = self.snapshots.sending.as_ref()?;
+        let running_s = self.now_ms.saturating_sub(sending.started_ms) / 1000;
+        Some(SnapshotInfo { running_s, keys_written: self.keyspace.snapshot_stats().keys, keys: sending.keys })
+    }
+
+    pub(super) fn last_snapshot_s(&self) -> Option<u64> {
+        self.snapshots.last_took_ms.map(|ms| ms / 1000)
     }
 
     #[cold]

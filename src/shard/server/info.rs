@@ -9,7 +9,7 @@ use crate::commands::lookup::CommandId;
 use crate::config::Config;
 use crate::observe::info::{
     self, ClientsInfo, CpuInfo, DbInfo, Listener, NodeInfo, PersistenceInfo, ReplicationInfo, Sections, ServerInfo,
-    ShardInfo, StatGauges,
+    ShardInfo, SnapshotInfo, StatGauges,
 };
 use crate::observe::memory::{self as memory_report, DbOverhead, MemoryInfo, ThreadAllocations};
 use crate::observe::stats::ShardStats;
@@ -37,6 +37,8 @@ struct Report {
     stale_basis_points: u64,
     changes: u64,
     garbage: usize,
+    snapshot: Option<SnapshotInfo>,
+    last_snapshot_s: Option<u64>,
     subscribers: usize,
     tracking_clients: usize,
     tracked_keys: usize,
@@ -112,6 +114,8 @@ impl Shard {
             stale_basis_points: keys.expired_stale_basis_points,
             changes: self.changes,
             garbage: self.garbage.len(),
+            snapshot: self.snapshot_info(),
+            last_snapshot_s: self.last_snapshot_s(),
             subscribers: self.pubsub.registry.clients(),
             tracking_clients: self.caching.clients,
             tracked_keys: self.caching.table.keys(),
@@ -167,6 +171,8 @@ impl Shard {
             persistence: PersistenceInfo {
                 changes_since_last_save: total(|report| report.changes),
                 last_save_time: self.shared.last_save_s,
+                snapshot: reports.iter().filter_map(|report| report.snapshot).reduce(SnapshotInfo::merge),
+                last_snapshot_s: reports.iter().filter_map(|report| report.last_snapshot_s).max(),
                 ..PersistenceInfo::default()
             },
             gauges: StatGauges {
