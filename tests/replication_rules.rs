@@ -420,7 +420,7 @@ fn a_promoted_replica_expires_by_itself() {
 fn a_replica_does_not_evict() {
     at_once(PAIRS.to_vec(), |&(primary, replica)| {
         let primary = Node::start(primary, &[]);
-        let replica = Node::start(replica, &[("maxmemory", "8mb"), ("maxmemory-policy", "allkeys-lru")]);
+        let replica = Node::start(replica, &[("maxmemory", "12mb"), ("maxmemory-policy", "allkeys-lru")]);
         join(&primary, &[&replica]);
         let mut conn = primary.conn();
         let value = "v".repeat(10_000);

@@ -157,6 +157,8 @@ pub struct Client {
     /// It is to be handed over, with its PSYNC.
     pub leaves: Option<Box<(OwnedArgs, Hello)>>,
     pub last_command: Option<CommandId>,
+    /// It has sent a command that writes, so WAIT has something to wait for.
+    pub wrote: bool,
     pub connected_ms: u64,
     pub active_ms: u64,
 }
@@ -207,6 +209,7 @@ impl Client {
             hello: None,
             leaves: None,
             last_command: None,
+            wrote: false,
             connected_ms: now_ms,
             active_ms: now_ms,
         }

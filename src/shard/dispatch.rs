@@ -285,6 +285,7 @@ impl Shard {
         known: Known,
     ) -> Step {
         client.last_command = Some(id);
+        client.wrote |= command.flags.has(Flags::WRITE);
         if client.modes.any()
             && let Some(step) = self.execute_in_mode(io, client, id, command, args)
         {

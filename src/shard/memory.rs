@@ -64,7 +64,7 @@ impl Shard {
             self.evict();
         }
         let refuses = flags.has(Flags::DENYOOM);
-        if refuses && self.above_limit() && !self.others_can_evict() {
+        if refuses && self.above_limit() && !self.evicting && !self.others_can_evict() {
             return Err(Error::OutOfMemory);
         }
         Ok(())

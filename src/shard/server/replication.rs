@@ -154,16 +154,18 @@ impl Shard {
             Err(error) => self.answer(client, id, args, |_, _, _| Err(error)),
             Ok(_) if client.modes.in_block => self.start_call(client, id, args, count_acknowledged),
             Ok((replicas, timeout_ms)) => {
-                let (number, handed) = (self.written_so_far(io), self.wait_for_replicas(io, client, id, args));
-                ask_for_acknowledgements(io, self.shared.shards, handed, replicas, number, timeout_ms);
+                // Who has written nothing has nothing to wait for, as in Redis.
+                let target = if client.wrote { self.written_so_far(io) } else { WaitFor::Nothing };
+                let handed = self.wait_for_replicas(io, client, id, args);
+                ask_for_acknowledgements(io, self.shared.shards, handed, replicas, target, timeout_ms);
             }
         }
     }
 
-    /// The number that everything written by now, on whatever core, is below. A client's own writes are: it has their replies.
-    fn written_so_far(&mut self, io: &mut ShardIo) -> u64 {
+    /// Everything written by now, on whatever core. A client's own writes are: it has their replies.
+    fn written_so_far(&mut self, io: &mut ShardIo) -> WaitFor {
         self.close_log(io);
-        self.shared.sequencer.next()
+        WaitFor::Number(self.shared.sequencer.next())
     }
 
     fn parse_wait(&self, args: &Args<'_>) -> Result<(usize, u64), Error> {
@@ -183,14 +185,14 @@ fn ask_for_acknowledgements(
     executor: usize,
     who: Waiter,
     replicas: usize,
-    number: u64,
+    target: WaitFor,
     timeout_ms: u64,
 ) {
     let ask = move |replication: &mut Replication, io: &mut ShardIo| {
         let answer = move |io: &mut ShardIo, replicas: Option<usize>| {
             io.post(who.core, Message::Run(Box::new(move |shard, io| shard.end_wait(io, who, replicas))));
         };
-        let wait = replication.wait_for(io, replicas, WaitFor::Number(number), timeout_ms, Box::new(answer));
+        let wait = replication.wait_for(io, replicas, target, timeout_ms, Box::new(answer));
         io.post(who.core, Message::Run(Box::new(move |shard, io| shard.note_wait(io, who, wait))));
     };
     io.post(executor, Message::Control(Box::new(ask)));
@@ -198,17 +200,11 @@ fn ask_for_acknowledgements(
 
 /// WAIT in a block, which cannot wait.
 async fn count_acknowledged(call: Rc<Call>) -> Result<Out, Error> {
-    let (wanted, number) = call.here(|shard, io| (shard.parse_wait(&call.args()), shard.written_so_far(io)));
+    let (wanted, target) = call.here(|shard, io| (shard.parse_wait(&call.args()), shard.written_so_far(io)));
     wanted?;
     let count = ask_replication(&call.core, move |replication, io, answer| {
         // None have to: it is told at once how many have.
-        replication.wait_for(
-            io,
-            0,
-            WaitFor::Number(number),
-            0,
-            Box::new(move |io, replicas| answer.send(io, replicas)),
-        );
+        replication.wait_for(io, 0, target, 0, Box::new(move |io, replicas| answer.send(io, replicas)));
     });
     let replicas = count.await.flatten().ok_or(WAIT_ON_REPLICA)?;
     written(call.proto, |out| {
