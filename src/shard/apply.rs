@@ -7,35 +7,26 @@ use tracing::error;
 
 use super::client::{Client, Connection, Input};
 use super::{Message, Shard, ShardIo};
-use crate::runtime::SocketId;
 use crate::runtime::net::Ends;
 
 impl Shard {
     /// Runs commands of the stream.
     pub(super) fn apply(&mut self, io: &mut ShardIo, bytes: &[u8]) {
-        let socket = match self.applier {
-            Some(socket) => socket,
-            None => self.make_applier(io),
-        };
+        let socket = *self.applier.get_or_insert_with(|| io.reserve());
+        if self.connection(socket).is_none() {
+            let mut client = Client::new(0, socket, Ends { peer: None, local: None }, None, true, self.now_ms);
+            client.modes.applies = true;
+            self.seat(Connection { input: Input::default(), client });
+        }
+        self.applies = true;
         self.serve(io, socket, |shard, io, connection| shard.receive(io, connection, bytes));
     }
 
-    /// The stream ends, with a command half sent perhaps: the next one begins anew, in database 0.
+    /// The stream ends: the next one begins with a new client, in database 0.
     pub fn forget_applier(&mut self, io: &mut ShardIo) {
-        if let Some(socket) = self.applier.take() {
+        if let Some(socket) = self.applier {
             self.forget(io, socket);
-            // Its place among the sockets stays taken: another client must not be taken for it.
         }
-    }
-
-    fn make_applier(&mut self, io: &mut ShardIo) -> SocketId {
-        let socket = io.reserve();
-        let ends = Ends { peer: None, local: None };
-        let mut client = Client::new(0, socket, ends, None, true, self.now_ms);
-        client.modes.applies = true;
-        self.seat(Connection { input: Input::default(), client });
-        self.applier = Some(socket);
-        socket
     }
 
     /// Looks at what the virtual client was answered, and tells when it has run everything.
@@ -48,7 +39,9 @@ impl Shard {
             );
         }
         client.out.clear();
-        if !client.stall.any() && client.replies.is_empty() && input.bytes.is_empty() && input.parser.is_idle() {
+        // It is looked at again after it was through, as what it waited for last lets it go on.
+        let idle = !client.stall.any() && client.replies.is_empty() && input.bytes.is_empty() && input.parser.is_idle();
+        if idle && std::mem::take(&mut self.applies) {
             io.post(self.shared.shards, Message::Control(Box::new(|replication, io| replication.on_applied_bytes(io))));
         }
     }

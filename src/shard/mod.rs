@@ -220,8 +220,10 @@ pub struct Shard {
     pub(in crate::shard) log: Log,
     role: role::Role,
     loading: role::Loading,
-    /// The virtual client, once there was one.
+    /// The virtual client's place, once there was one.
     applier: Option<SocketId>,
+    /// It has been given commands, and has not run all of them.
+    applies: bool,
     /// Entries of other cores, while commands run here that name them.
     guests: Option<Box<Keyspace>>,
     snapshots: snapshot::Snapshots,
@@ -292,6 +294,7 @@ impl Shard {
             role: role::Role::Primary,
             loading: role::Loading::No,
             applier: None,
+            applies: false,
             guests: None,
             snapshots: snapshot::Snapshots::default(),
             load: None,
