@@ -156,6 +156,12 @@ impl KeyView<'_> {
         self.now_ms
     }
 
+    /// Whether a key that expires then goes at once. Never for what comes from a primary: the key may get another expiry further on in its stream,
+    /// however late that is applied, and where it goes the primary says so.
+    pub fn is_past(&self, at_ms: u64) -> bool {
+        at_ms <= self.now_ms && self.space.expiry_mode != ExpiryMode::Ignored
+    }
+
     /// The selected database.
     pub fn db(&self) -> usize {
         self.db

@@ -79,7 +79,7 @@ fn set_expiry(ctx: &mut Ctx<'_>, args: &Args<'_>, form: TimeForm, command: &str)
     let applies = ctx.keys.expire_at_ms(key).is_some_and(|old_ms| conditions.hold(old_ms, at_ms));
     if applies {
         match u64::try_from(at_ms) {
-            Ok(at_ms) if at_ms > now_ms => {
+            Ok(at_ms) if !ctx.keys.is_past(at_ms) => {
                 ctx.keys.set_expire_at_ms(key, Some(at_ms));
                 ctx.event(key, "expire");
                 ctx.propagate_with_number(&[b"PEXPIREAT", key], at_ms);

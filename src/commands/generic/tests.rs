@@ -1,5 +1,5 @@
 use crate::commands::testing::Node;
-use crate::keyspace::PolicyKind;
+use crate::keyspace::{ExpiryMode, PolicyKind};
 use crate::resp::OwnedArgs;
 
 fn check(node: &mut Node, steps: &[(&str, &str)]) {
@@ -213,4 +213,24 @@ fn restoring_counts_what_it_changed() {
     assert_eq!(node.ask("pexpiretime k"), ":-2\r\n");
     node.max_bulk_bytes = 0;
     assert_eq!(restore(&mut node, "k", "0", &payload, &["replace"]), "-ERR Bad data format\r\n");
+}
+
+/// A stream that is applied late: what set an expiry that is past by now did not remove the key where it ran.
+#[test]
+fn what_comes_late_from_a_primary_removes_nothing_by_time() {
+    let mut node = Node::new();
+    node.run("set a 1");
+    node.run("set b 2");
+    node.run("set c 3");
+    let payload = dumped(&mut node, "c");
+    node.keyspace.set_expiry_mode(ExpiryMode::Ignored);
+    let past = (Node::START_MS - 1000).to_string();
+    node.run(&format!("pexpireat a {past}"));
+    node.run(&format!("getex b pxat {past}"));
+    assert_eq!(restore(&mut node, "d", &past, &payload, &["absttl"]), "+OK\r\n");
+    for (key, value) in [("a", "1"), ("b", "2"), ("d", "3")] {
+        assert_eq!(node.ask(&format!("pexpiretime {key}")), format!(":{past}\r\n"), "{key}");
+        node.run(&format!("persist {key}"));
+        assert_eq!(node.ask(&format!("get {key}")), format!("$1\r\n{value}\r\n"), "{key}");
+    }
 }

@@ -117,7 +117,7 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         Lifetime::At(time) => {
             let at_ms = time.at_ms(now_ms, "getex")?;
             write_string(&mut ctx.out, value);
-            if at_ms <= now_ms {
+            if ctx.keys.is_past(at_ms) {
                 ctx.keys.remove(key);
                 ctx.event(key, "del");
                 ctx.propagate_as(&[b"DEL", key]);
