@@ -15,6 +15,8 @@ pub struct Watched {
     pub key: Box<[u8]>,
     /// Zero until its owner has told.
     pub version: u64,
+    /// On a replica: its time had passed already, and its primary had not removed it.
+    pub expired: bool,
 }
 
 struct Version {
@@ -86,7 +88,7 @@ mod tests {
     fn a_version_never_comes_again() {
         let mut table = WatchTable::default();
         let hash = KeyHash { slot: 1, hash: 2 };
-        let watched = |version| Watched { db: 0, hash, key: Box::default(), version };
+        let watched = |version| Watched { db: 0, hash, key: Box::default(), version, expired: false };
         let first = table.watch(0, hash);
         assert!(table.is_unchanged(&watched(first)));
         assert_eq!(table.watch(0, hash), first);

@@ -61,7 +61,7 @@ impl Shard {
         let mut new: Vec<Watched> = Vec::new();
         for key in args.iter_from(1) {
             let hash = self.keyspace.hasher().hash(key);
-            let watched = Watched { db: client.database, hash, key: key.into(), version: 0 };
+            let watched = Watched { db: client.database, hash, key: key.into(), version: 0, expired: false };
             let same = |known: &Watched| known.db == watched.db && known.key == watched.key;
             if !client.watched.iter().chain(&new).any(same) {
                 new.push(watched);
@@ -110,7 +110,8 @@ impl Shard {
     fn watch_here(&mut self, io: &mut ShardIo, keys: &mut [Watched]) {
         for watched in keys.iter_mut() {
             // What has expired is gone before it is watched, or its going would count as a change.
-            self.keyspace.remove_due_key(watched.db, watched.hash, &watched.key, self.now_ms);
+            let due = self.keyspace.remove_due_key(watched.db, watched.hash, &watched.key, self.now_ms);
+            watched.expired = due && self.keyspace.has_hash(watched.db, watched.hash);
         }
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, None);
@@ -134,7 +135,7 @@ impl Shard {
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, None);
         }
-        !gone && self.watches.is_unchanged(watched)
+        (!gone || watched.expired) && self.watches.is_unchanged(watched)
     }
 
     /// All keys of a database go, or others come in their place: those count as changed that are there before or after.
