@@ -249,7 +249,10 @@ impl Replication {
                 self.next_target = Some(target);
                 self.end_stream(io, number, Box::new(Replication::follow_next));
             }
-            None => self.tell_primary(io, primary::Event::Promoted),
+            None => {
+                self.owns_position();
+                self.tell_primary(io, primary::Event::Promoted);
+            }
         }
     }
 

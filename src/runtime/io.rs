@@ -5,7 +5,7 @@ mod completion;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -276,9 +276,10 @@ impl<M> Io<M> {
         SocketId { index, generation: 0 }
     }
 
-    /// Connects a new socket to `address`; [`Event::Connected`] tells how that went. Until then it may only be closed.
-    pub fn connect(&mut self, address: SocketAddr) -> io::Result<SocketId> {
-        let fd = net::socket_for(address)?;
+    /// Connects a new socket to `address`, from an address of this host if that is given and fits; [`Event::Connected`] tells how that went. Until
+    /// then it may only be closed.
+    pub fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<SocketId> {
+        let fd = net::socket_for(address, from)?;
         let id = self.attach(fd);
         let Some(socket) = self.socket(id) else { return Err(io::ErrorKind::NotConnected.into()) };
         let entry = socket.connect(address);

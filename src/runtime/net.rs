@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tracing::warn;
 
 /// A listener that could not be opened, with what to do.
 #[derive(Debug)]
@@ -112,9 +113,15 @@ pub fn listen_unix(path: &Path, permissions: u32, backlog: i32) -> Result<OwnedF
     open().map_err(|error| ListenError { at: path.display().to_string(), error })
 }
 
-/// A socket to connect to `address` with.
-pub fn socket_for(address: SocketAddr) -> io::Result<OwnedFd> {
-    Ok(Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?.into())
+/// A socket to connect to `address` with, bound to `from` if that can be: as in Redis, it is better to connect from another address than not.
+pub fn socket_for(address: SocketAddr, from: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    if let Some(from) = from
+        && let Err(error) = socket.bind(&SocketAddr::new(from, 0).into())
+    {
+        warn!("bind-source-addr {from} cannot be used, the kernel chooses: {error}");
+    }
+    Ok(socket.into())
 }
 
 /// The two ends of a connection.

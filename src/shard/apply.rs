@@ -3,10 +3,9 @@
 //! It has no socket. The replication executor gives it commands only when everything before them has been applied, and goes on when it hears that
 //! these have been too.
 
-use tracing::error;
-
 use super::client::{Client, Connection, Input};
 use super::{Message, Shard, ShardIo};
+use crate::replication::Replication;
 use crate::runtime::net::Ends;
 
 impl Shard {
@@ -33,10 +32,9 @@ impl Shard {
     pub(super) fn tend_applying(&mut self, io: &mut ShardIo, connection: &mut Connection) {
         let Connection { input, client } = connection;
         if let Some(error) = first_error(&client.out.buf) {
-            let error = String::from_utf8_lossy(error);
-            error!(
-                "== CRITICAL == This replica is sending an error to its master: '{error}' after processing the command of its stream"
-            );
+            let error = error.to_vec();
+            let tell = move |replication: &mut Replication, _: &mut ShardIo| replication.on_applied_error(&error);
+            io.post(self.shared.shards, Message::Control(Box::new(tell)));
         }
         client.out.clear();
         // It is looked at again after it was through, as what it waited for last lets it go on.

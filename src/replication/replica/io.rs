@@ -21,7 +21,7 @@ use super::sync::Sync;
 use crate::config::{Config, PrimaryAddress, PropagationErrors};
 use crate::observe::info::REDIS_VERSION;
 use crate::replication::primary::Event as PrimaryEvent;
-use crate::replication::status::{LinkStatus, Status};
+use crate::replication::status::{LinkState, LinkStatus, Status};
 use crate::replication::{Control, Replication};
 use crate::resp::Out;
 use crate::runtime::{Event as Happening, SocketId, clock, net};
@@ -162,8 +162,19 @@ impl Replication {
         self.disconnect(io);
         self.replica.link = None;
         self.replica.target = None;
+        self.note_link_state(io);
         self.replica.ending = Some(then);
         self.link_may_have_ended(io);
+    }
+
+    /// The node is a primary: what it has is where its own history stands.
+    pub fn owns_position(&mut self) {
+        self.replica.has_position = true;
+    }
+
+    /// The virtual client was refused a command of the stream.
+    pub fn on_applied_error(&mut self, error: &[u8]) {
+        self.replica.applier.failed(error, "(of several cores)");
     }
 
     pub(super) fn link_may_have_ended(&mut self, io: &mut ShardIo) {
@@ -211,7 +222,8 @@ impl Replication {
         }
         self.poll_resolver(io);
         let Some(link) = &mut self.replica.link else { return };
-        if self.replica.connection.as_ref().is_some_and(|connection| connection.receiving.is_none()) {
+        let may_listen = matches!(link.state(), LinkState::Sync | LinkState::Connected);
+        if may_listen && self.replica.connection.as_ref().is_some_and(|connection| connection.receiving.is_none()) {
             // It is we who do not listen.
             link.heard(now_ms);
         }
@@ -295,7 +307,12 @@ impl Replication {
     }
 
     fn connect_to(&mut self, io: &mut ShardIo, address: SocketAddr) {
-        match io.connect(address) {
+        let source = &self.config.bind_source_addr;
+        let from = source.parse().ok();
+        if from.is_none() && !source.is_empty() {
+            warn!("bind-source-addr '{source}' is not an IP address: the kernel chooses");
+        }
+        match io.connect(address, from) {
             Ok(socket) => {
                 self.replica.connection = Some(Connection {
                     socket,

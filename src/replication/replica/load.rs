@@ -213,6 +213,8 @@ impl Loader {
                     let database = u16::try_from(preamble.stream_db).ok().filter(|database| *database < self.databases);
                     self.summary.stream_database = database.unwrap_or(0);
                     info!("About {} keys come in frames, from {} shards", preamble.keys, preamble.shards);
+                    let database = u16::try_from(preamble.stream_db).ok().filter(|known| *known < self.databases);
+                    self.summary.stream_database = database.unwrap_or(0);
                 }
                 FrameItem::Frame(frame) => self.frame(frame)?,
                 FrameItem::End(_) => {}
@@ -300,3 +302,7 @@ impl Loader {
         self.ready.push_back((shard, parcel));
     }
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
