@@ -342,7 +342,7 @@ impl Link {
         info!("Caching the disconnected master state.");
         self.down_since_ms = Some(now_ms);
         actions.push(Action::Close);
-        self.enter(State::Waiting { retry_ms: now_ms }, now_ms);
+        self.connect(now_ms, actions);
     }
 
     // Input
