@@ -76,6 +76,8 @@ pub struct ReplicaSide {
     pub(super) scratch: Vec<u8>,
     actions: Vec<Action>,
     input_bytes: u64,
+    /// Failed commands that `propagation-error-behavior` was asked about.
+    errors_seen: u64,
     reported_ms: u64,
     link_was_up: bool,
 }
@@ -102,6 +104,7 @@ impl ReplicaSide {
             scratch: Vec::new(),
             actions: Vec::new(),
             input_bytes: 0,
+            errors_seen: 0,
             reported_ms: 0,
             link_was_up: false,
         }
@@ -575,7 +578,9 @@ impl Replication {
             let applied = self.replica.applier.applied();
             self.tell_link(io, Event::Acknowledge { applied });
         }
-        if self.replica.applier.errors > 0 && self.config.propagation_error_behavior != PropagationErrors::Ignore {
+        let errors = self.replica.applier.errors;
+        let more = errors > std::mem::replace(&mut self.replica.errors_seen, errors);
+        if more && self.config.propagation_error_behavior != PropagationErrors::Ignore {
             error!("A command of the primary has failed, and propagation-error-behavior is panic: the process ends");
             std::process::abort();
         }
