@@ -74,32 +74,27 @@ fn random_commands(primary: Kind, directives: &[(&str, &str)]) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn of_basalt_with_two_shards() {
     random_commands(Kind::Basalt(2), &[]);
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn of_basalt_with_four_shards() {
     random_commands(Kind::Basalt(4), &[]);
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn of_basalt_with_one_shard() {
     random_commands(Kind::Basalt(1), &[]);
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn of_a_redis_server() {
     random_commands(Kind::Redis, &[]);
 }
 
 /// What the primary evicts goes on its replicas too.
 #[test]
-#[ignore = "until a node replicates"]
 fn of_a_primary_that_evicts() {
     let evicting = [("maxmemory-policy", "allkeys-random"), ("maxmemory", ROOM_ABOVE_EMPTY)];
     random_commands(Kind::Basalt(2), &evicting);

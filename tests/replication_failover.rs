@@ -73,7 +73,6 @@ const GROUPS: [&[Kind]; 5] = [
 ];
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_killed_primary() {
     let seed = seed();
     at_once(GROUPS.to_vec(), |kinds| killed(kinds, seed));
@@ -102,7 +101,6 @@ fn switched(kinds: &[Kind], seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn roles_that_are_switched_by_hand() {
     let seed = seed();
     at_once(GROUPS.to_vec(), |kinds| switched(kinds, seed));
@@ -136,7 +134,6 @@ fn turned_chain(kinds: &[Kind], seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_chain_turned_around() {
     let seed = seed();
     let chains: Vec<&[Kind]> = vec![
@@ -172,7 +169,6 @@ fn diverged(kinds: &[Kind], seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_primary_with_writes_that_nobody_got() {
     let seed = seed();
     at_once(GROUPS.map(|kinds| &kinds[..2]).to_vec(), |kinds| diverged(kinds, seed));
@@ -206,7 +202,6 @@ fn failover(kinds: &[Kind], command: &str, seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn failover_of_a_primary_that_lives() {
     let seed = seed();
     let mut cases = Vec::new();
@@ -264,7 +259,6 @@ fn failover_that_waits(kinds: &[Kind]) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn failover_that_is_held_up() {
     at_once(GROUPS.map(|kinds| &kinds[..2]).to_vec(), |kinds| failover_that_waits(kinds));
 }

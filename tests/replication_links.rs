@@ -16,7 +16,7 @@ mod replication;
 
 use common::link::{Direction, Ending};
 use common::node::Info;
-use common::{Kind, Link, Node, Rng, seed, wait_until};
+use common::{Conn, Kind, Link, Node, Rng, seed, wait_until};
 use replication::{Load, Mix, at_once, wait_link_up, wait_synced};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,7 +173,6 @@ fn under_load(&(primary, replica, fault, backlog): &(Kind, Kind, Fault, Backlog)
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_broken_link_that_the_backlog_bridges() {
     let seed = seed();
     for (primary, replica) in PAIRS {
@@ -183,7 +182,6 @@ fn a_broken_link_that_the_backlog_bridges() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_broken_link_that_was_away_for_too_long() {
     let seed = seed();
     let faults = [Fault::Cut(Ending::Reset), Fault::Stall, Fault::PauseReplica];
@@ -207,6 +205,16 @@ fn positions(total: u64, random: &mut Rng, every_byte: bool) -> Vec<u64> {
     all
 }
 
+/// REPLICAOF, again while it is refused because data are being loaded.
+#[track_caller]
+fn replicaof(conn: &mut Conn, place: &str) {
+    wait_until(&format!("REPLICAOF {place} is taken"), || {
+        let reply = conn.cmd(&format!("REPLICAOF {place}")).text();
+        assert!(reply == "OK" || reply.starts_with("LOADING"), "{reply}");
+        reply == "OK"
+    });
+}
+
 /// A replica whose sync breaks off again and again has what it had, and gets all in the end.
 fn aborted_syncs(&(primary, replica, load, direction): &(Kind, Kind, &str, Direction), seed: u64) {
     let directives = [("repl-diskless-load", load), ("repl-timeout", "10")];
@@ -226,20 +234,20 @@ fn aborted_syncs(&(primary, replica, load, direction): &(Kind, Kind, &str, Direc
     let total = link.passed(direction);
     let mut random = Rng::new(seed);
     for at in positions(total, &mut random, primary.is_basalt() && replica.is_basalt()) {
-        own.ok("REPLICAOF NO ONE");
+        replicaof(&mut own, "NO ONE");
         own.ok("FLUSHALL");
         own.ok("SET mine 1");
         let cuts = link.cuts();
         link.limit(direction, at);
-        own.ok(&format!("REPLICAOF 127.0.0.1 {}", link.port));
+        replicaof(&mut own, &format!("127.0.0.1 {}", link.port));
         wait_until(&format!("the link is cut at byte {at} of {total}"), || link.cuts() > cuts);
         if load == "swapdb" {
-            own.ok("REPLICAOF NO ONE");
+            replicaof(&mut own, "NO ONE");
             assert!(matches!(own.cmd("DBSIZE").int(), 1 | 400), "cut at byte {at}: all or nothing");
         }
     }
-    own.ok("REPLICAOF NO ONE");
-    own.ok(&format!("REPLICAOF 127.0.0.1 {}", link.port));
+    replicaof(&mut own, "NO ONE");
+    replicaof(&mut own, &format!("127.0.0.1 {}", link.port));
     wait_link_up(&replica);
     wait_synced(&primary, &[&replica]);
     let left: Vec<String> = replica.files().into_iter().filter(|name| name.starts_with("temp-")).collect();
@@ -247,7 +255,6 @@ fn aborted_syncs(&(primary, replica, load, direction): &(Kind, Kind, &str, Direc
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn syncs_aborted_anywhere() {
     let seed = seed();
     let mut cases = Vec::new();
@@ -287,7 +294,6 @@ fn overflow(&(primary, replica): &(Kind, Kind), seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_stalled_replica_overflows_its_buffer() {
     let seed = seed();
     at_once(PAIRS.to_vec(), |pair| overflow(pair, seed));
@@ -322,7 +328,6 @@ fn two_join(&(primary, replica): &(Kind, Kind), seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn one_snapshot_serves_all_that_wait() {
     let seed = seed();
     at_once(PAIRS.to_vec(), |pair| two_join(pair, seed));
@@ -355,7 +360,6 @@ fn primary_ends_meanwhile(&(primary, replica): &(Kind, Kind), seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_primary_that_ends_in_the_middle_of_a_sync() {
     let seed = seed();
     at_once(PAIRS.to_vec(), |pair| primary_ends_meanwhile(pair, seed));

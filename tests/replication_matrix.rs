@@ -65,21 +65,18 @@ fn pairs(primary: &[Kind], replica: &[Kind], directives: &'static [(&'static str
 const BASALTS: [Kind; 3] = [Kind::Basalt(1), Kind::Basalt(2), Kind::Basalt(4)];
 
 #[test]
-#[ignore = "until a node replicates"]
 fn basalt_to_redis() {
     let seed = seed();
     at_once(pairs(&BASALTS, &[Kind::Redis], SOCKET), |pair| full_then_partial(pair, seed));
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn redis_to_basalt() {
     let seed = seed();
     at_once(pairs(&[Kind::Redis], &BASALTS, SOCKET), |pair| full_then_partial(pair, seed));
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn basalt_to_basalt() {
     let seed = seed();
     let mut cases = pairs(&BASALTS, &[Kind::Basalt(2)], SOCKET);
@@ -89,7 +86,6 @@ fn basalt_to_basalt() {
 
 /// By files on both sides, where a side has files.
 #[test]
-#[ignore = "until a node replicates"]
 fn by_way_of_the_disk() {
     let seed = seed();
     let mut cases = pairs(&[Kind::Basalt(2)], &[Kind::Redis, Kind::Basalt(2)], DISK);
@@ -123,7 +119,6 @@ fn chain(kinds: &[Kind], seed: u64) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_chain_of_both() {
     let seed = seed();
     let chains = vec![

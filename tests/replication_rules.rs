@@ -41,7 +41,6 @@ fn join(primary: &Node, replicas: &[&Node]) {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_wrong_password() {
     at_once(PAIRS.to_vec(), |&(primary, replica)| {
         let primary = Node::start(primary, &[]);
@@ -68,7 +67,6 @@ fn a_wrong_password() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_replica_of_itself() {
     at_once(vec![Kind::Basalt(2), Kind::Redis], |&kind| {
         let mut node = Node::start(kind, &[]);
@@ -88,7 +86,6 @@ fn a_replica_of_itself() {
 /// A follows B, which follows A. Nobody forbids it: they may find each other, or tell each other that there is no primary; either way
 /// nothing is lost, and when one is promoted the other goes on with a partial resync.
 #[test]
-#[ignore = "until a node replicates"]
 fn a_cycle() {
     at_once(PAIRS.to_vec(), |kinds| {
         let (a, b) = pair(kinds, &[("repl-backlog-size", "10mb")]);
@@ -112,7 +109,6 @@ fn a_cycle() {
 
 /// A chain whose end the beginning follows.
 #[test]
-#[ignore = "until a node replicates"]
 fn a_cycle_of_three() {
     let kinds = vec![[Kind::Basalt(2), Kind::Basalt(1), Kind::Basalt(4)], [Kind::Redis, Kind::Basalt(2), Kind::Redis]];
     at_once(kinds, |kinds| {
@@ -131,7 +127,6 @@ fn a_cycle_of_three() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn wait_counts_those_that_have_it() {
     let groups = vec![
         [Kind::Basalt(2), Kind::Basalt(2), Kind::Redis],
@@ -176,7 +171,6 @@ fn wait_counts_those_that_have_it() {
 
 /// Who waits when the node becomes a replica is told, and let go.
 #[test]
-#[ignore = "until a node replicates"]
 fn a_new_role_unblocks() {
     at_once(vec![Kind::Basalt(2), Kind::Redis], |&kind| {
         let (primary, node) = (Node::start(Kind::Redis, &[]), Node::start(kind, &[]));
@@ -196,7 +190,6 @@ fn a_new_role_unblocks() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn enough_good_replicas_to_write() {
     let cases: Vec<_> = PAIRS
         .into_iter()
@@ -233,7 +226,6 @@ fn enough_good_replicas_to_write() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_replica_is_read_only() {
     at_once(PAIRS.to_vec(), |kinds| {
         let (primary, replica) = pair(kinds, &[]);
@@ -267,7 +259,6 @@ fn a_replica_is_read_only() {
 
 /// Without a link, and told not to serve what it has, a replica answers as a redis-server does: command by command.
 #[test]
-#[ignore = "until a node replicates"]
 fn stale_data_is_not_served() {
     const LINES: [&str; 22] = [
         "GET a",
@@ -322,7 +313,6 @@ fn stale_data_is_not_served() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_role_outlives_a_restart_once_it_is_in_the_file() {
     at_once(PAIRS.to_vec(), |&(primary, replica)| {
         let (primary, mut replica) = (Node::start(primary, &[]), Node::start(replica, &[]));
@@ -349,7 +339,6 @@ fn a_role_outlives_a_restart_once_it_is_in_the_file() {
 
 /// A key whose time has come is gone for readers of a replica, and there until its primary says DEL.
 #[test]
-#[ignore = "until a node replicates"]
 fn expiry_is_the_primary_s() {
     at_once(PAIRS.to_vec(), |kinds| {
         let (primary, replica) = pair(kinds, &[("repl-timeout", "60")]);
@@ -393,7 +382,6 @@ fn expiry_is_the_primary_s() {
 
 /// A promoted replica expires what it held back.
 #[test]
-#[ignore = "until a node replicates"]
 fn a_promoted_replica_expires_by_itself() {
     at_once(vec![(Kind::Redis, Kind::Basalt(2)), (Kind::Basalt(2), Kind::Basalt(4))], |kinds| {
         let (mut primary, replica) = pair(kinds, &[]);
@@ -416,7 +404,6 @@ fn a_promoted_replica_expires_by_itself() {
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_replica_does_not_evict() {
     at_once(PAIRS.to_vec(), |&(primary, replica)| {
         let primary = Node::start(primary, &[]);
@@ -439,7 +426,6 @@ fn a_replica_does_not_evict() {
 
 /// Messages reach the subscribers of every replica behind a primary.
 #[test]
-#[ignore = "until a node replicates"]
 fn messages_go_to_replicas() {
     at_once(PAIRS.to_vec(), |kinds| {
         let (primary, replica) = pair(kinds, &[]);
@@ -456,7 +442,6 @@ fn messages_go_to_replicas() {
 
 /// A block is seen whole on a replica, and commands over keys of several cores as well.
 #[test]
-#[ignore = "until a node replicates"]
 fn blocks_are_whole_on_a_replica() {
     let kinds =
         vec![(Kind::Redis, Kind::Basalt(4)), (Kind::Basalt(4), Kind::Basalt(2)), (Kind::Basalt(4), Kind::Redis)];
@@ -490,7 +475,6 @@ fn blocks_are_whole_on_a_replica() {
 
 /// The same fields of INFO and the same ROLE as a redis-server in the same place.
 #[test]
-#[ignore = "until a node replicates"]
 fn info_and_role_have_redis_s_shape() {
     let fields = |node: &Node| {
         let text = node.conn().cmd("INFO replication").text();
@@ -533,7 +517,6 @@ fn info_and_role_have_redis_s_shape() {
 
 /// CLIENT LIST and CLIENT KILL know both ends of a link.
 #[test]
-#[ignore = "until a node replicates"]
 fn both_ends_are_clients() {
     at_once(PAIRS.to_vec(), |kinds| {
         let (primary, replica) = pair(kinds, &[]);

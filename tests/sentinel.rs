@@ -99,7 +99,6 @@ fn change_places(sentinels: &Sentinels, old: &Node, new: &Node, other: &Node, se
 }
 
 #[test]
-#[ignore = "until a node replicates"]
 fn a_killed_primary_is_replaced() {
     let seed = seed();
     let groups = vec![
