@@ -109,7 +109,7 @@ directives! {
     /// Connections that may wait to be accepted, on each listening socket.
     tcp_backlog: u32 = ("tcp-backlog", [], INT, "511", Start, Network),
     /// Address that the link to a primary comes from; empty lets the kernel choose.
-    bind_source_addr: String = ("bind-source-addr", [], Kind::Text, "", Runtime, Network),
+    bind_source_addr: String = ("bind-source-addr", [], Kind::IpAddress, "", Runtime, Network),
     /// Seconds without traffic after which the kernel asks whether a client is still there; 0 never.
     tcp_keepalive: u32 = ("tcp-keepalive", [], INT, "300", Runtime, Network),
 
@@ -293,7 +293,7 @@ directives! {
     /// What happens when a command of the primary fails here: it is logged and counted, or the process ends (panic: in Redis, on a bad append-only file as well).
     propagation_error_behavior: PropagationErrors =
         ("propagation-error-behavior", [], Kind::Choice(PropagationErrors::NAMES), "ignore", Runtime, Replication),
-    /// No effect: a snapshot always goes to the replicas without a file between, as with yes.
+    /// Whether a snapshot goes to replicas as it is made; else, and to replicas that take no end mark, through a temporary file.
     repl_diskless_sync: bool = ("repl-diskless-sync", [], Kind::YesNo, "yes", Runtime, Replication),
     /// Seconds that a snapshot for replicas waits for more of them.
     repl_diskless_sync_delay: u32 = ("repl-diskless-sync-delay", [], INT, "5", Runtime, Replication),

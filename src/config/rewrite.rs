@@ -126,7 +126,7 @@ fn lines_for(directive: &Directive, config: &Config, in_file: bool) -> VecDeque<
 fn says_nothing(kind: Kind, default: &Setting) -> bool {
     match (kind, default) {
         (Kind::Addresses | Kind::Master, _) => true,
-        (Kind::Text, Setting::Text(text)) => text.is_empty(),
+        (Kind::Text | Kind::IpAddress, Setting::Text(text)) => text.is_empty(),
         (Kind::Secret, _) => true,
         _ => false,
     }

@@ -234,6 +234,7 @@ fn errors_name_place_and_reason() {
         ("replicaof a b c", "wrong number of arguments"),
         ("replicaof a 65536", "Invalid master port"),
         ("replicaof a x", "Invalid master port"),
+        ("bind-source-addr localhost", "argument must be an IP address"),
         ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
         ("repl-diskless-load yes", "argument(s) must be one of the following: disabled, on-empty-db, swapdb"),
         ("shutdown-on-sigint save nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),

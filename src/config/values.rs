@@ -7,6 +7,7 @@
 //! Error texts are Redis 7's. Knows nothing of files, directive names or the command line.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::events::KeyspaceEvents;
@@ -45,6 +46,8 @@ pub enum Kind {
     /// Several of these words.
     Choices(&'static [&'static str]),
     Text,
+    /// An IP address, or nothing.
+    IpAddress,
     /// A name without a folder.
     FileName,
     /// An existing folder.
@@ -107,6 +110,10 @@ impl Kind {
             Kind::Octal { max } => read_octal(word, max),
             Kind::Choice(names) => read_choice(word, names).map(Setting::Choice),
             Kind::Text => Ok(Setting::Text(word.to_owned())),
+            Kind::IpAddress if !word.is_empty() && word.parse::<IpAddr>().is_err() => {
+                Err("argument must be an IP address".into())
+            }
+            Kind::IpAddress => Ok(Setting::Text(word.to_owned())),
             Kind::FileName if word.is_empty() || word.contains('/') => {
                 Err("dbfilename can't be a path, just a filename".into())
             }
@@ -194,6 +201,7 @@ impl Kind {
             Kind::Choice(names) => format!("one of {}", names.join(", ")),
             Kind::Choices(names) => format!("some of {}", names.join(", ")),
             Kind::Text => "text".to_owned(),
+            Kind::IpAddress => "an IP address; empty for none".to_owned(),
             Kind::FileName => "a file name without a path".to_owned(),
             Kind::Directory => "an existing directory".to_owned(),
             Kind::TitleTemplate => format!("text with the variables {}", template::VARIABLES.map(braced).join(", ")),
