@@ -184,6 +184,8 @@ fn failover(kinds: &[Kind], command: &str, seed: u64) {
     let command = command.replace("PORT", &nodes[1].port.to_string());
     assert_eq!(conn.cmd(&command).text(), "OK");
     wait_until("the old primary is a replica", || nodes[0].info().is_replica());
+    // It becomes one before it asks another to take over.
+    wait_until("a replica has taken over", || nodes[1..].iter().any(|node| !node.info().is_replica()));
     let new = nodes[1..].iter().position(|node| !node.info().is_replica());
     let new = &nodes[1 + new.expect("a replica that became primary")];
     load.turn_to(new.port);
