@@ -36,8 +36,11 @@ fn rdb(keys: usize) -> Vec<u8> {
     out
 }
 
+/// Keys with their databases.
+type Loaded = Vec<(u16, Vec<u8>)>;
+
 /// Loads in pieces; every key with its database, and the summary.
-fn load(bytes: &[u8], piece: usize) -> Result<(Vec<(u16, Vec<u8>)>, Summary), LoadError> {
+fn load(bytes: &[u8], piece: usize) -> Result<(Loaded, Summary), LoadError> {
     let mut loader = Loader::new(SHARDS, 16, MAX, true);
     let mut found = Vec::new();
     for piece in bytes.chunks(piece) {
