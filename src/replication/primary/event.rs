@@ -37,14 +37,14 @@ pub enum CutAt {
 }
 
 /// What the head of a snapshot tells of the moment of its cut.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Moment {
     pub unix_s: u64,
     pub used_memory: usize,
     pub databases: u32,
     pub shards: u32,
-    /// About how many keys there are.
-    pub keys: u64,
+    /// How many keys each database has, and how many of them expire: readers make room for them at once.
+    pub sizes: Vec<(u64, u64)>,
 }
 
 /// From when on a WAIT counts.

@@ -134,13 +134,13 @@ impl Replication {
     }
 
     /// A snapshot was taken there, and the log is on.
-    fn on_cut(&mut self, io: &mut ShardIo, snapshot: u64, at: CutAt, keys: u64) {
+    fn on_cut(&mut self, io: &mut ShardIo, snapshot: u64, at: CutAt, sizes: Vec<(u64, u64)>) {
         let moment = Moment {
             unix_s: clock::unix_ms() / 1000,
             used_memory: memory::used_bytes(),
             databases: self.config.databases,
             shards: self.shared.shards as u32,
-            keys,
+            sizes,
         };
         self.primary.to_be_cut = None;
         self.tell_primary(io, Event::Cut { snapshot, at, moment });
@@ -387,15 +387,18 @@ impl Replication {
             Form::Rdb => SnapshotForm::Rdb,
             Form::Frames => SnapshotForm::Frames,
         };
-        let keys = Arc::new(AtomicU64::new(0));
-        let counted = keys.clone();
+        let databases = 0..self.config.databases as usize;
+        let sizes: Arc<[_]> = databases.map(|_| (AtomicU64::new(0), AtomicU64::new(0))).collect();
+        let counted = sizes.clone();
         let begin = move |shard: &mut Shard, _: &mut ShardIo| {
             if !shard.role().is_replica() {
                 shard.turn_log(true);
             }
-            let keyspace = &shard.keyspace;
-            let own: usize = (0..keyspace.databases()).map(|db| keyspace.len(db)).sum();
-            counted.fetch_add(own as u64, Ordering::Relaxed);
+            for (db, (keys, expires)) in counted.iter().enumerate().filter(|(db, _)| !shard.keyspace.is_empty(*db)) {
+                let stats = shard.keyspace.db_stats(db, shard.now());
+                keys.fetch_add(stats.keys as u64, Ordering::Relaxed);
+                expires.fetch_add(stats.expires as u64, Ordering::Relaxed);
+            }
             shard.begin_snapshot(id, form);
         };
         let after = move |replication: &mut Replication, io: &mut ShardIo, number| {
@@ -403,7 +406,10 @@ impl Replication {
                 Some((offset, db)) => CutAt::Offset { offset, db: db.into() },
                 None => CutAt::Number(number),
             };
-            replication.on_cut(io, id, at, keys.load(Ordering::Relaxed));
+            let known = |(keys, expires): &(AtomicU64, AtomicU64)| {
+                (keys.load(Ordering::Relaxed), expires.load(Ordering::Relaxed))
+            };
+            replication.on_cut(io, id, at, sizes.iter().map(known).collect());
             replication.release_stream(io);
         };
         self.cut(io, Box::new(begin), Box::new(after));

@@ -114,7 +114,7 @@ impl Primary {
             link.reply(&format!("+FULLRESYNC {id} {offset}\r\n"));
         }
         link.reply(&format!("$EOF:{mark}\r\n"));
-        link.reply_bytes(&empty_rdb(self.moment, id, offset));
+        link.reply_bytes(&empty_rdb(&self.moment, id, offset));
         link.reply(&mark);
         if link.newcomer.hello.rdb_only || self.stream.backlog().is_none() {
             link.phase = Phase::Leaving;

@@ -98,7 +98,7 @@ impl Snapshot {
     }
 
     /// What it begins with, when the cut is known.
-    pub fn begin(&mut self, moment: Moment, replication_id: &str, offset: u64, db: u32) {
+    pub fn begin(&mut self, moment: &Moment, replication_id: &str, offset: u64, db: u32) {
         debug_assert_eq!(self.stage, Stage::Starting);
         self.stage = Stage::Running;
         self.offset = Some(offset);
@@ -109,7 +109,8 @@ impl Snapshot {
                 self.push(head.into(), None);
             }
             Form::Frames => {
-                let Moment { databases, shards, keys, .. } = moment;
+                let Moment { databases, shards, ref sizes, .. } = *moment;
+                let keys = sizes.iter().map(|(keys, _)| keys).sum();
                 self.framing = Framing::Frames(Totals::default());
                 self.push(Preamble { databases, shards, stream_db: db, keys }.encode().into(), None);
             }
@@ -223,20 +224,20 @@ impl Snapshot {
     }
 }
 
-fn rdb_head(moment: Moment, replication_id: &str, offset: u64, db: u32) -> (Box<StreamWriter>, Vec<u8>) {
+fn rdb_head(moment: &Moment, replication_id: &str, offset: u64, db: u32) -> (Box<StreamWriter>, Vec<u8>) {
     let mut writer = Box::new(StreamWriter::new(true));
     let head = writer.header(&Header {
         redis_version: REDIS_VERSION,
         created_s: moment.unix_s,
         used_memory_bytes: moment.used_memory as u64,
         position: Some(StreamPosition { db: db.into(), replication_id, offset }),
-        sizes: &[],
+        sizes: &moment.sizes,
     });
     (writer, head)
 }
 
 /// A snapshot without data, for those that want no data.
-pub fn empty_rdb(moment: Moment, replication_id: &str, offset: u64) -> Vec<u8> {
+pub fn empty_rdb(moment: &Moment, replication_id: &str, offset: u64) -> Vec<u8> {
     let (writer, mut bytes) = rdb_head(moment, replication_id, offset, 0);
     bytes.extend(writer.finish());
     bytes

@@ -72,7 +72,7 @@ impl Primary {
             return; // nobody wants it any more
         };
         let history = self.stream.history().id();
-        snapshot.begin(self.moment, history, offset, db);
+        snapshot.begin(&self.moment, history, offset, db);
         if snapshot.delivery == Delivery::Spool {
             self.actions.push(Action::SpoolOpen { spool: snapshot.id });
         }

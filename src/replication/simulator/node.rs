@@ -313,7 +313,8 @@ impl Node {
     }
 
     fn cut(&mut self, snapshot: u64, at: CutAt, world: &mut World) {
-        let moment = Moment { unix_s: 1, used_memory: 1, databases: 16, shards: self.shards() as u32, keys: 0 };
+        let moment =
+            Moment { unix_s: 1, used_memory: 1, databases: 16, shards: self.shards() as u32, sizes: Vec::new() };
         self.tell(Event::Cut { snapshot, at, moment }, world);
     }
 
