@@ -1,6 +1,9 @@
 //! The tables of limits, with the numbers of the code.
 
 use basalt::config::table;
+use basalt::keyspace::BACKLOG_BYTES;
+use basalt::replication::log;
+use basalt::replication::replica::{apply, load};
 use basalt::resp::parser;
 use basalt::runtime::limits as runtime;
 use basalt::shard::limits as shard;
@@ -102,6 +105,35 @@ pub fn of_a_node() -> String {
             "the same, where that limit is off or higher",
             bytes(shard::OUTPUT_PAUSE_BYTES),
             effect("The client's further commands wait until it has read half."),
+        ),
+        (
+            "stream that a replica has not taken",
+            effect("`client-output-buffer-limit`, class `replica`, but not below `repl-backlog-size`"),
+            effect(
+                "The replica is disconnected, and comes back by the backlog or a full synchronisation; a line in the log.",
+            ),
+        ),
+        (
+            "writes of all cores that the replication executor has not taken",
+            bytes(log::BEHIND_BYTES),
+            effect("Clients that write wait until half of it is taken."),
+        ),
+        (
+            "records of a snapshot that writers of one core are ahead with",
+            bytes(BACKLOG_BYTES),
+            effect(
+                "Clients that write wait, as long as the replicas take something now and then. Beyond their output buffer limit the snapshot is given up, and asked for again.",
+            ),
+        ),
+        (
+            "commands of a primary's stream that cores have not executed",
+            format!("{}, {}", apply::IN_FLIGHT_UNITS, bytes(apply::IN_FLIGHT_BYTES)),
+            effect("Its socket is not read until half are executed."),
+        ),
+        (
+            "a snapshot's bytes that cores have not loaded",
+            bytes(load::IN_FLIGHT_BYTES),
+            effect("Its socket or file is not read until they have."),
         ),
         (
             "commands of one connection in one turn",
