@@ -233,6 +233,10 @@ impl Shard {
         }
         let broken = !watched.iter().all(|watched| self.is_unchanged(io, watched));
         self.forget_watched(io, watched);
+        if needs == Needs::Answers {
+            // It waits for tasks, as a transaction does, and what the client has sent behind it waits with it.
+            client.stall.add(Stall::TRANSACTION);
+        }
         self.start_block(io, client, None, broken);
     }
 
