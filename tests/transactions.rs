@@ -357,12 +357,28 @@ fn a_muted_block_is_silent() {
     assert_eq!(ints(&Reply::Array(vec![conn.cmd("EXISTS a b c d")])), [4]);
 }
 
+/// A block that waits for other cores' answers without having locked anything is no end to its client's input.
+#[test]
+fn what_is_sent_behind_a_block_runs() {
+    for shards in ["1", "4"] {
+        let server = node(shards);
+        let mut conn = server.conn();
+        conn.send_raw(b"MULTI\r\nCLIENT SETNAME inside\r\nCONFIG GET maxmemory\r\nEXEC\r\nECHO behind\r\n")
+            .expect("sent");
+        let replies: Vec<Reply> = (0..5).map(|_| conn.read().expect("a reply")).collect();
+        assert_eq!((replies[3].items().len(), replies[4].text().as_str()), (2, "behind"));
+    }
+}
+
 #[test]
 fn monitors_see_a_block_before_its_exec() {
     for shards in ["1", "4"] {
         let server = node(shards);
         let (mut monitor, mut conn) = (server.conn(), server.conn());
         monitor.ok("MONITOR");
+        // The other cores hear of a monitor a moment after it is answered; a thousand commands later they have.
+        (0..1000).for_each(|i| drop(conn.cmd(&format!("ECHO {i}"))));
+        while !monitor.read().expect("a line").text().contains("\"999\"") {}
         for lines in [&["SET a 1", "SET b 2", "SET c 3"][..], &["SET {t}a 1", "GET {t}a"], &["DBSIZE", "SET a 1"]] {
             exec(&mut conn, lines);
             let mut seen = Vec::new();
