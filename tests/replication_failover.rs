@@ -15,14 +15,25 @@ use common::{Conn, Kind, Link, Node, seed, wait_until};
 use replication::{Load, Mix, at_once, wait_link_up, wait_synced};
 
 const DIRECTIVES: &[(&str, &str)] = &[("repl-backlog-size", "32mb")];
+/// The same, with a stream that stands still when nobody writes.
+const QUIET: &[(&str, &str)] =
+    &[("repl-backlog-size", "32mb"), ("repl-ping-replica-period", "3600"), ("repl-timeout", "60")];
 
 /// A primary and its replicas, all of them up.
 fn group(kinds: &[Kind]) -> Vec<Node> {
-    let nodes: Vec<Node> = kinds.iter().map(|&kind| Node::start(kind, DIRECTIVES)).collect();
+    group_with(kinds, DIRECTIVES)
+}
+
+fn group_with(kinds: &[Kind], directives: &[(&str, &str)]) -> Vec<Node> {
+    let nodes: Vec<Node> = kinds.iter().map(|&kind| Node::start(kind, directives)).collect();
     for replica in &nodes[1..] {
         replica.replicate(nodes[0].port);
         wait_link_up(replica);
     }
+    // A backlog begins where its node joined: all are to be beyond where the last one did.
+    let mut conn = nodes[0].conn();
+    conn.ok("SET all-have-joined 1");
+    assert_eq!(conn.cmd(&format!("WAIT {} 60000", nodes.len() - 1)).int(), nodes.len() as i64 - 1);
     nodes
 }
 
@@ -78,18 +89,32 @@ fn a_killed_primary() {
     at_once(GROUPS.to_vec(), |kinds| killed(kinds, seed));
 }
 
+/// Lets a primary write nothing more, its own removals of expired keys included, and waits until its replicas have all of its history.
+fn stand_still(primary: &Node, replicas: &[&Node]) {
+    wait_synced(primary, replicas);
+    primary.conn().ok("CLIENT PAUSE 600000 WRITE");
+    let offset = primary.info().offset();
+    wait_until("the replicas have everything", || replicas.iter().all(|replica| replica.info().offset() == offset));
+}
+
+/// Ends that.
+fn go_on(node: &Node) {
+    node.conn().ok("CLIENT UNPAUSE");
+}
+
 /// The primary becomes the replica of its own replica, without a full resync: it has the same history.
 fn switched(kinds: &[Kind], seed: u64) {
-    let nodes = group(kinds);
+    let nodes = group_with(kinds, QUIET);
     let load = Load::start(nodes[0].port, seed, Mix::ALL);
     load.wait_for(2000);
     load.stop();
-    wait_synced(&nodes[0], &nodes[1..].iter().collect::<Vec<_>>());
+    stand_still(&nodes[0], &nodes[1..].iter().collect::<Vec<_>>());
     let fulls = || nodes.iter().map(|node| node.info().number("sync_full")).sum::<i64>();
     let before = fulls();
     nodes[1].promote();
     for node in nodes.iter().filter(|node| node.port != nodes[1].port) {
         node.replicate(nodes[1].port);
+        go_on(node);
         wait_link_up(node);
     }
     let load = Load::start(nodes[1].port, seed + 1, Mix::ALL);
@@ -109,7 +134,7 @@ fn roles_that_are_switched_by_hand() {
 /// The middle one of a chain is promoted: what is behind it stays connected or comes back with a partial resync, and what was before
 /// it can come behind it.
 fn turned_chain(kinds: &[Kind], seed: u64) {
-    let nodes: Vec<Node> = kinds.iter().map(|&kind| Node::start(kind, DIRECTIVES)).collect();
+    let nodes: Vec<Node> = kinds.iter().map(|&kind| Node::start(kind, QUIET)).collect();
     for pair in nodes.windows(2) {
         pair[1].replicate(pair[0].port);
         wait_link_up(&pair[1]);
@@ -117,7 +142,7 @@ fn turned_chain(kinds: &[Kind], seed: u64) {
     let load = Load::start(nodes[0].port, seed, Mix::ALL);
     load.wait_for(1500);
     load.stop();
-    wait_synced(&nodes[0], &nodes[1..].iter().collect::<Vec<_>>());
+    stand_still(&nodes[0], &nodes[1..].iter().collect::<Vec<_>>());
     let before: Vec<i64> = nodes.iter().map(|node| node.info().number("sync_full")).collect();
     nodes[1].promote();
     let load = Load::start(nodes[1].port, seed + 1, Mix::ALL);
@@ -125,6 +150,7 @@ fn turned_chain(kinds: &[Kind], seed: u64) {
     wait_link_up(&nodes[2]);
     // The first has written nothing that the second has not: it follows.
     nodes[0].replicate(nodes[2].port);
+    go_on(&nodes[0]);
     wait_link_up(&nodes[0]);
     load.wait_for(1000);
     load.stop();

@@ -202,6 +202,12 @@ impl Log {
         self.block = Some(block);
     }
 
+    /// Whether a block is at work.
+    #[inline]
+    pub fn is_in_block(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// What is entered from here on does not belong to the block any more; what the block has entered so far.
     pub fn leave_block(&mut self) -> LogBlock {
         self.block.take().unwrap_or_default()

@@ -90,8 +90,7 @@ impl Replication {
 
 /// Lets no client write until that moment (Unix time).
 pub fn pause_writes(shard: &mut Shard, until_ms: u64) {
-    shard.pause = Some(Pause { until_ms, writes_only: true });
-    shard.set_gates();
+    shard.pause(Pause { until_ms, writes_only: true });
 }
 
 /// Tells the replication executor that the wait is over, by way of a shard, as no executor sends to itself.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::fanout::with_shard;
 use super::limits::FREE_A_TURN;
-use super::{Shard, ShardIo, Stall};
+use super::{Pause, Shard, ShardIo, Stall};
 use crate::keyspace::Garbage;
 use crate::node::Node;
 use crate::runtime::task::Queue;
@@ -105,9 +105,17 @@ impl Shard {
         used
     }
 
+    /// Holds clients up, as CLIENT PAUSE says. The data stands still meanwhile.
+    pub fn pause(&mut self, pause: Pause) {
+        self.pause = Some(pause);
+        self.rest_expiry_mode();
+        self.set_gates();
+    }
+
     /// Ends CLIENT PAUSE on this shard.
     pub fn unpause(&mut self) {
         self.pause = None;
+        self.rest_expiry_mode();
         self.set_gates();
         self.unpark();
         for socket in std::mem::take(&mut self.waiting_pause) {
@@ -119,6 +127,7 @@ impl Shard {
     pub fn hold_writes(&mut self, hold: bool) {
         self.writes_held = hold;
         if hold || self.pause.is_some() {
+            self.rest_expiry_mode();
             self.set_gates();
         } else {
             self.unpause();
@@ -130,10 +139,15 @@ impl Shard {
         self.pause.is_some() || self.writes_held
     }
 
+    /// Whether nothing may change by itself: clients are paused, or somebody has the whole shard. That may be a SWAPDB, which is under way while it
+    /// has happened here and has no place in the log yet: a key that went now would be another one on a replica.
+    pub(super) fn stands_still(&self) -> bool {
+        self.is_paused() || self.locks.is_held_whole()
+    }
+
     /// One bounded step of active expiry; whether there is more to be done now.
     fn expire_some(&mut self, io: &mut ShardIo, entries: usize) -> bool {
-        // While clients are paused, the data stands still.
-        if self.is_paused() || !self.active_expire {
+        if self.stands_still() || !self.active_expire {
             return false;
         }
         let now_ms = clock::unix_ms();

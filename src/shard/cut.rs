@@ -1,7 +1,7 @@
 //! What stands still on all cores for a moment: the cut that a snapshot begins with, and changes of the node's role.
 //!
-//! All of it runs on the first shard, as a task that locks every key of every core. Nobody but expiry and eviction changes anything then, and those
-//! enter the log as anybody; so the log is held meanwhile, and what they do counts as after the moment.
+//! All of it runs on the first shard, as a task that locks every key of every core. Nobody changes anything then; should an eviction that had begun, it
+//! enters the log as anybody; so the log is held meanwhile, and what it does counts as after the moment.
 
 use std::rc::Rc;
 

@@ -130,12 +130,17 @@ impl Shard {
         self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
-        let refused = if self.gates.memory_limit { self.make_room(id) } else { Ok(()) };
+        // Not within a block: room was made before it, as in Redis, and what it writes down may be ordered behind what other clients do meanwhile to
+        // keys that it does not name.
+        let needs_room = self.gates.memory_limit && !self.log.is_in_block();
+        let refused = if needs_room { self.make_room(id) } else { Ok(()) };
         let logs = self.log.is_on();
-        // On a replica it is the primary that writes, for whom time stands still.
-        let applies = self.role.is_replica() && self.commands.get(id).flags.has(Flags::WRITE);
-        if applies {
-            self.keyspace.set_expiry_mode(ExpiryMode::Ignored);
+        // On a replica it is the primary that writes, for whom time stands still. A write that a pause came too late for is as any other.
+        let rests = self.role.is_replica() || self.gates.paused;
+        let leaves_rest = rests && self.commands.get(id).flags.has(Flags::WRITE);
+        if leaves_rest {
+            let mode = if self.role.is_replica() { ExpiryMode::Ignored } else { ExpiryMode::Own };
+            self.keyspace.set_expiry_mode(mode);
         }
         let mut changed = false;
         let outcome = refused.and_then(|()| {
@@ -159,8 +164,8 @@ impl Shard {
         if logs {
             self.log_write(database, args, changed);
         }
-        if applies {
-            self.keyspace.set_expiry_mode(ExpiryMode::Hidden);
+        if leaves_rest {
+            self.rest_expiry_mode();
         }
         let failed = outcome.is_err();
         if let Err(error) = outcome {

@@ -292,6 +292,12 @@ impl<W> LockTable<W> {
         request.reach.whole == Some(Mode::Exclusive) || request.keys.contains(&(key, Mode::Exclusive))
     }
 
+    /// Whether somebody holds the whole shard exclusively.
+    pub fn is_held_whole(&self) -> bool {
+        let holds = |request: &Request<W>| request.missing == 0 && request.reach.whole == Some(Mode::Exclusive);
+        self.whole.iter().any(|place| holds(&self.requests[*place as usize]))
+    }
+
     /// Locks everything, or nothing. Never waits, and does not overtake those who do.
     pub fn try_acquire(&mut self, claims: &Claims) -> Option<Ticket> {
         let free = self.is_idle()

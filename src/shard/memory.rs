@@ -56,7 +56,8 @@ impl Shard {
 
     /// The same for anything with these flags.
     pub(super) fn make_room_for(&mut self, flags: Flags) -> Result<(), Error> {
-        if !self.above_limit() {
+        // While clients are paused the data stands still, as in Redis.
+        if !self.above_limit() || self.gates.paused {
             return Ok(());
         }
         if self.policy.kind != PolicyKind::NoEviction {
@@ -125,12 +126,18 @@ impl Shard {
     /// One bounded step towards the limit; whether there is more to be done.
     fn evict_turn(&mut self, io: &mut ShardIo) -> bool {
         self.tell_evictable();
+        if self.stands_still() {
+            return self.evicting;
+        }
         self.evicting = self.policy.kind != PolicyKind::NoEviction && self.evict_aside(io) > 0 && self.above_limit();
         self.evicting
     }
 
     /// Evicts beside all commands, none of which is then the author of it.
     fn evict_aside(&mut self, io: &mut ShardIo) -> usize {
+        if self.stands_still() {
+            return 0;
+        }
         let evicted = self.evict();
         if !self.keyspace.changes.is_empty() {
             self.settle_changes(io, None);

@@ -383,7 +383,7 @@ impl Shard {
         running.next += 1;
         let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
         let (visiting, touches) = (running.transaction.is_some(), request.origin.touches);
-        self.log.begin_block(std::mem::take(&mut running.log));
+        self.begin_block(std::mem::take(&mut running.log));
         self.execute_in_block(io, client, request.command, touches, visiting, &running.batch.args(request));
         running.log = self.log.leave_block();
         self.mute(client, bytes, attached);

@@ -196,7 +196,7 @@ impl Shard {
         }
         let is_block = batch.block.is_some();
         if is_block {
-            self.log.begin_block(LogBlock::default());
+            self.begin_block(LogBlock::default());
         }
         batch.execute(|request, args, out| self.run_request(io, from, request, args, out));
         if is_block {

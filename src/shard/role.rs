@@ -74,7 +74,16 @@ impl Shard {
 
     pub(super) fn set_role(&mut self, role: Role) {
         self.role = role;
-        self.keyspace.set_expiry_mode(if role.is_replica() { ExpiryMode::Hidden } else { ExpiryMode::Own });
+        self.rest_expiry_mode();
         self.set_gates();
+        // A replica may have taken more than its own limit, which holds from now on.
+        self.meet_limit();
+    }
+
+    /// What becomes of due keys while no command of a primary's stream runs: they stay where only the primary removes keys, and while clients are
+    /// paused, when the data stands still: a key that went then would be a write behind what a failover waits for.
+    pub(super) fn rest_expiry_mode(&mut self) {
+        let stays = self.role.is_replica() || self.is_paused();
+        self.keyspace.set_expiry_mode(if stays { ExpiryMode::Hidden } else { ExpiryMode::Own });
     }
 }

@@ -6,6 +6,7 @@
 use super::fanout::Call;
 use super::{Message, Shard, ShardIo};
 use crate::commands::propagation::Form;
+use crate::replication::log::LogBlock;
 use crate::resp::Args;
 
 impl Shard {
@@ -40,7 +41,7 @@ impl Shard {
         }
         let entered = self.with_connection(call.socket, |shard, connection| {
             let Some(running) = connection.client.running.as_mut().filter(|_| call.locked) else { return false };
-            shard.log.begin_block(std::mem::take(&mut running.log));
+            shard.begin_block(std::mem::take(&mut running.log));
             shard.log_command(call.database, &call.args());
             running.log = shard.log.leave_block();
             true
@@ -48,6 +49,15 @@ impl Shard {
         if entered != Some(true) {
             self.log_command(call.database, &call.args());
         }
+    }
+
+    /// What is entered from here on belongs to a block that has entered this already. A block is ordered by its end, perhaps ticks from now: keys that
+    /// went before and were not entered yet do not belong to it, or replicas would lose what has come in their place meanwhile.
+    pub(super) fn begin_block(&mut self, block: LogBlock) {
+        if self.log.is_on() {
+            self.log_removals();
+        }
+        self.log.begin_block(block);
     }
 
     /// Closes the log, before anything leaves this core that others can know of its writes by.

@@ -388,6 +388,11 @@ impl Applier {
         }
     }
 
+    /// To be called some times a second: what a burst has left for reuse goes by and by.
+    pub fn relax(&mut self) {
+        self.spare.truncate(self.spare.len() / 2);
+    }
+
     /// The virtual client has executed everything that it was given.
     pub fn applied_alone(&mut self) {
         self.alone = Alone::No;

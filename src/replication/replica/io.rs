@@ -223,6 +223,7 @@ impl Replication {
             self.replica.reported_ms = now_ms;
             self.replica.applier.report_errors();
         }
+        self.replica.applier.relax();
         self.poll_resolver(io);
         let Some(link) = &mut self.replica.link else { return };
         let may_listen = matches!(link.state(), LinkState::Sync | LinkState::Connected);

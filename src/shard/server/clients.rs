@@ -199,8 +199,7 @@ impl Shard {
             }
             None => pause,
         };
-        self.pause = Some(pause);
-        self.set_gates();
+        self.pause(pause);
     }
 }
 
