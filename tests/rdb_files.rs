@@ -12,6 +12,7 @@ use basalt::rdb::{
     Access, Compression, Error, Header, Item, Reader, Record, StreamPosition, StreamWriter, library_name, value,
     write_record,
 };
+use basalt::types::Encodings;
 use common::{Conn, Launch, Rng, Server, on_path, seed};
 
 const MAX_STRING_BYTES: u64 = 512 << 20;
@@ -91,9 +92,10 @@ fn for_each(file: &[u8], piece: usize, mut see: impl FnMut(&Item<'_>)) -> Result
 }
 
 fn entry_of(record: &Record<'_>) -> Entry {
-    let bytes = match record.decode(MAX_STRING_BYTES).expect("a sound value") {
+    let bytes = match record.decode(MAX_STRING_BYTES, &Encodings::default()).expect("a sound value") {
         Value::Int(number) => number.to_string().into_bytes(),
         Value::Str(bytes) => bytes.to_vec(),
+        Value::Packed(..) | Value::Object(_) => unreachable!("only strings are in these files"),
     };
     (bytes, record.expire_at_ms)
 }
@@ -105,8 +107,9 @@ fn data_of(file: &[u8], piece: usize, compression: Compression) -> Data {
         Item::SelectDb(number) => db = *number,
         Item::Record { record, .. } => {
             data.insert((db, record.key.to_vec()), entry_of(record));
-            let (mut again, value) = (Vec::new(), record.decode(MAX_STRING_BYTES).expect("a sound value"));
-            let value = value::as_ref(&value);
+            let (mut again, value) =
+                (Vec::new(), record.decode(MAX_STRING_BYTES, &Encodings::default()).expect("a sound value"));
+            let value = value.as_ref();
             write_record(&mut again, &record.key, value, record.expire_at_ms, record.access, compression);
             assert_eq!(again.escape_ascii().to_string(), record.raw.escape_ascii().to_string());
         }
@@ -212,7 +215,7 @@ fn written(data: &Data, rng: &mut Rng, compression: Compression, checksum: bool)
     for ((db, key), (bytes, expire_at_ms)) in data {
         let mut record = Vec::new();
         let value = Value::Str(bytes.clone().into());
-        write_record(&mut record, key, value::as_ref(&value), *expire_at_ms, Access::Unknown, compression);
+        write_record(&mut record, key, value.as_ref(), *expire_at_ms, Access::Unknown, compression);
         records.push((*db, record));
     }
     while !records.is_empty() {

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
+use super::string::write_string;
 use super::{Ctx, Error, Outcome};
-use crate::keyspace::{Kind, Value};
+use crate::keyspace::{Kind, ValueRef};
 use crate::resp::{Args, Writer};
 use crate::types::long_double::LongDouble;
 use crate::types::numbers::{parse_f64, parse_i64};
@@ -111,12 +112,15 @@ pub fn block_pop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let until_ms = until_of_seconds(args.get(keys.end), ctx.keys.now_ms())?;
     for at in ctx.candidates(keys.clone()) {
         let key = args.get(at);
+        if ctx.keys.kind(key) != Some(Kind::String) {
+            continue;
+        }
         let Some(taken) = ctx.keys.take(key) else { continue };
         ctx.out.array(2);
         ctx.out.bulk(key);
-        match &taken.value {
-            Value::Int(n) => ctx.out.bulk_int(*n),
-            Value::Str(bytes) => ctx.out.bulk_shared(bytes),
+        match taken.value.as_ref() {
+            ValueRef::Str(text) => write_string(&mut ctx.out, text),
+            ValueRef::Packed(..) | ValueRef::Object(_) => unreachable!("the key held a string"),
         }
         ctx.changed(1);
         ctx.propagate_as(&[b"DEL", key]);

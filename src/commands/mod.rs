@@ -33,6 +33,7 @@ use propagation::Propagation;
 
 use crate::keyspace::{EventClass, KeyView};
 use crate::resp::Writer;
+use crate::types::Encodings;
 
 /// What a data command works with.
 pub struct Ctx<'a> {
@@ -42,6 +43,8 @@ pub struct Ctx<'a> {
     pub out: Writer<'a>,
     /// `proto-max-bulk-len`: no string value grows beyond it.
     pub max_bulk_bytes: u64,
+    /// Where the compact forms of collections end.
+    pub encodings: &'a Encodings,
     /// Changes the command made to the data, counted as Redis counts `rdb_changes_since_last_save`. Zero: nothing to replicate.
     pub dirty: u64,
     /// Where the command may wait for a key: what it waits for.
@@ -51,8 +54,8 @@ pub struct Ctx<'a> {
 }
 
 impl<'a> Ctx<'a> {
-    pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64) -> Ctx<'a> {
-        Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking: None, propagation: None }
+    pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64, encodings: &'a Encodings) -> Ctx<'a> {
+        Ctx { keys, out, max_bulk_bytes, encodings, dirty: 0, blocking: None, propagation: None }
     }
 
     /// Every handler that changed data says so here, once a command has taken effect: `changes` is how many changes it made.

@@ -124,6 +124,13 @@ impl Command {
         match self.group {
             Group::String => acl.or(Acl::STRING),
             Group::Bitmap => acl.or(Acl::BITMAP),
+            Group::Hash => acl.or(Acl::HASH),
+            Group::List => acl.or(Acl::LIST),
+            Group::Set => acl.or(Acl::SET),
+            Group::SortedSet => acl.or(Acl::SORTED_SET),
+            Group::Stream => acl.or(Acl::STREAM),
+            Group::Geo => acl.or(Acl::GEO),
+            Group::HyperLogLog => acl.or(Acl::HYPERLOGLOG),
             Group::Transactions => acl.or(Acl::TRANSACTION),
             Group::Generic | Group::Connection | Group::Server | Group::Cluster | Group::PubSub => acl,
         }
@@ -316,6 +323,13 @@ impl Acl {
     pub const SLOW: Acl = Acl(1 << 10);
     pub const BLOCKING: Acl = Acl(1 << 11);
     pub const TRANSACTION: Acl = Acl(1 << 12);
+    pub const SET: Acl = Acl(1 << 13);
+    pub const SORTED_SET: Acl = Acl(1 << 14);
+    pub const LIST: Acl = Acl(1 << 15);
+    pub const HASH: Acl = Acl(1 << 16);
+    pub const HYPERLOGLOG: Acl = Acl(1 << 17);
+    pub const GEO: Acl = Acl(1 << 18);
+    pub const STREAM: Acl = Acl(1 << 19);
 
     pub const fn or(self, other: Acl) -> Acl {
         Acl(self.0 | other.0)
@@ -340,8 +354,15 @@ const ACL_NAMES: &[(Acl, &str)] = &[
     (Acl::KEYSPACE, "keyspace"),
     (Acl::READ, "read"),
     (Acl::WRITE, "write"),
+    (Acl::SET, "set"),
+    (Acl::SORTED_SET, "sortedset"),
+    (Acl::LIST, "list"),
+    (Acl::HASH, "hash"),
     (Acl::STRING, "string"),
     (Acl::BITMAP, "bitmap"),
+    (Acl::HYPERLOGLOG, "hyperloglog"),
+    (Acl::GEO, "geo"),
+    (Acl::STREAM, "stream"),
     (Acl::PUBSUB, "pubsub"),
     (Acl::ADMIN, "admin"),
     (Acl::FAST, "fast"),
@@ -358,6 +379,13 @@ pub enum Group {
     Generic,
     String,
     Bitmap,
+    Hash,
+    List,
+    Set,
+    SortedSet,
+    Stream,
+    Geo,
+    HyperLogLog,
     Connection,
     Transactions,
     Server,
@@ -372,6 +400,13 @@ impl Group {
             Group::Generic => "generic",
             Group::String => "string",
             Group::Bitmap => "bitmap",
+            Group::Hash => "hash",
+            Group::List => "list",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
+            Group::Geo => "geo",
+            Group::HyperLogLog => "hyperloglog",
             Group::Connection => "connection",
             Group::Transactions => "transactions",
             Group::Server => "server",

@@ -6,6 +6,7 @@ use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind};
 use crate::resp::parser::{Limits, Parsed, Parser};
 use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
+use crate::types::Encodings;
 use crate::types::quote::{quote, split_quoted};
 
 const DEFAULT_BULK_BYTES: u64 = 512 << 20;
@@ -23,6 +24,7 @@ pub struct Node {
     pub now_ms: u64,
     pub proto: Proto,
     pub max_bulk_bytes: u64,
+    pub encodings: Encodings,
     /// The changes that all commands so far have counted.
     pub dirty: u64,
     propagation: Propagation,
@@ -42,6 +44,7 @@ impl Node {
             now_ms: Node::START_MS,
             proto: Proto::Resp2,
             max_bulk_bytes: DEFAULT_BULK_BYTES,
+            encodings: Encodings::default(),
             dirty: 0,
             propagation: Propagation::default(),
             log_is_on: false,
@@ -107,7 +110,8 @@ impl Node {
         let args = owned.args();
         let mut out = Out::default();
         let keys = self.keyspace.view(self.db, self.now_ms, &self.policy);
-        let mut ctx = Ctx::new(keys, Writer::new(&mut out, self.proto), self.max_bulk_bytes);
+        let encodings = &self.encodings;
+        let mut ctx = Ctx::new(keys, Writer::new(&mut out, self.proto), self.max_bulk_bytes, encodings);
         ctx.propagation = self.propagation.begin(self.log_is_on);
         let outcome = call(&mut ctx, &args);
         self.dirty += ctx.dirty;

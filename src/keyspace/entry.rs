@@ -12,7 +12,9 @@
 //! | 4 | value length, of an inline value |
 //! | 8 | expiry, Unix time in milliseconds; only with the pointer's bit |
 //! | | key |
-//! | | value: the bytes, or 8 bytes of integer, or (at the next multiple of 8) a `Bytes` or `BytesMut` |
+//! | | value: the bytes, or 8 bytes of integer, or 8 bytes of pointer, or (at the next multiple of 8) a `Bytes` or `BytesMut` |
+//!
+//! A collection is bytes as well while it is small (packed: what they mean, its type knows), and else hangs off the pointer.
 //!
 //! Invariants
 //! - the layout follows from the pointer's expiry bit and the first 12 bytes alone, and is exact: freeing needs no stored size
@@ -26,8 +28,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::{Bytes, BytesMut};
 
 use super::hash::TAG_BITS;
-use super::{Kind, NewStr, StrRef, Value};
+use super::{Kind, NewCollection, NewStr, StrRef, Value, ValueRef, graveyard};
 use crate::runtime::memory::good_size;
+use crate::types::Object;
 
 /// A value of this size or more gets an allocation of its own, which replies share instead of copying.
 pub const SHARED_BYTES: usize = 16 << 10;
@@ -54,7 +57,7 @@ const MARK_MASK: u32 = 3 << MARK_SHIFT;
 /// Set on an inline value that was changed in place: OBJECT ENCODING calls it `raw` whatever its length.
 const CHANGED: u32 = 1 << 31;
 
-/// How the value is held. Bits 24 and up of the header's first word; only strings so far, other kinds take further numbers.
+/// How the value is held. Bits 24 and up of the header's first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Int = 0,
@@ -63,6 +66,17 @@ enum Form {
     Shared = 2,
     /// A `BytesMut`, for a string that is growing.
     Growing = 3,
+    /// The bytes of a small collection.
+    PackedList = 4,
+    PackedSet = 5,
+    PackedZset = 6,
+    PackedHash = 7,
+    /// A `Box<Object>`, whose variant this names too.
+    List = 8,
+    Set = 9,
+    Zset = 10,
+    Hash = 11,
+    Stream = 12,
 }
 
 impl Form {
@@ -76,7 +90,49 @@ impl Form {
             1 => Self::Inline,
             2 => Self::Shared,
             3 => Self::Growing,
+            4 => Self::PackedList,
+            5 => Self::PackedSet,
+            6 => Self::PackedZset,
+            7 => Self::PackedHash,
+            8 => Self::List,
+            9 => Self::Set,
+            10 => Self::Zset,
+            11 => Self::Hash,
+            12 => Self::Stream,
             other => unreachable!("no value has form {other}"),
+        }
+    }
+
+    fn packed(kind: Kind) -> Self {
+        match kind {
+            Kind::List => Self::PackedList,
+            Kind::Set => Self::PackedSet,
+            Kind::Zset => Self::PackedZset,
+            Kind::Hash => Self::PackedHash,
+            Kind::String | Kind::Stream => unreachable!("no packed form of a {}", kind.name()),
+        }
+    }
+
+    fn full(kind: Kind) -> Self {
+        match kind {
+            Kind::List => Self::List,
+            Kind::Set => Self::Set,
+            Kind::Zset => Self::Zset,
+            Kind::Hash => Self::Hash,
+            Kind::Stream => Self::Stream,
+            Kind::String => unreachable!("a string is no object"),
+        }
+    }
+
+    #[inline]
+    fn kind(self) -> Kind {
+        match self {
+            Self::Int | Self::Inline | Self::Shared | Self::Growing => Kind::String,
+            Self::PackedList | Self::List => Kind::List,
+            Self::PackedSet | Self::Set => Kind::Set,
+            Self::PackedZset | Self::Zset => Kind::Zset,
+            Self::PackedHash | Self::Hash => Kind::Hash,
+            Self::Stream => Kind::Stream,
         }
     }
 }
@@ -97,6 +153,18 @@ enum Shaped<'a> {
     InlineOwned(Bytes),
     Shared(Bytes),
     Growing(BytesMut),
+    Packed(Kind, &'a [u8]),
+    PackedOwned(Kind, Bytes),
+    Object(Box<Object>),
+}
+
+impl<'a> From<NewCollection<'a>> for Shaped<'a> {
+    fn from(value: NewCollection<'a>) -> Self {
+        match value {
+            NewCollection::Packed(kind, bytes) => Self::Packed(kind, bytes),
+            NewCollection::Object(object) => Self::Object(object),
+        }
+    }
 }
 
 impl<'a> Shaped<'a> {
@@ -125,15 +193,17 @@ impl<'a> Shaped<'a> {
             Self::Inline(_) | Self::InlineOwned(_) => Form::Inline,
             Self::Shared(_) => Form::Shared,
             Self::Growing(_) => Form::Growing,
+            Self::Packed(kind, _) | Self::PackedOwned(kind, _) => Form::packed(*kind),
+            Self::Object(object) => Form::full(object.kind()),
         }
     }
 
     #[inline]
     fn inline_length(&self) -> usize {
         match self {
-            Self::Inline(text) => text.len(),
-            Self::InlineOwned(text) => text.len(),
-            Self::Int(_) | Self::Shared(_) | Self::Growing(_) => 0,
+            Self::Inline(text) | Self::Packed(_, text) => text.len(),
+            Self::InlineOwned(text) | Self::PackedOwned(_, text) => text.len(),
+            Self::Int(_) | Self::Shared(_) | Self::Growing(_) | Self::Object(_) => 0,
         }
     }
 }
@@ -153,7 +223,10 @@ impl Shape {
         let key_end = key_at + key_length;
         let (value_at, value_size) = match form {
             Form::Int => (key_end, size_of::<i64>()),
-            Form::Inline => (key_end, value_length),
+            Form::Inline | Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => {
+                (key_end, value_length)
+            }
+            Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => (key_end, size_of::<Box<Object>>()),
             Form::Shared => (key_end.next_multiple_of(ALIGN), size_of::<Bytes>()),
             Form::Growing => (key_end.next_multiple_of(ALIGN), size_of::<BytesMut>()),
         };
@@ -172,8 +245,23 @@ fn layout(size: usize) -> Layout {
 impl Entry {
     /// A new entry. `tag` is the key's 14 hash bits, `clock` its 24-bit access clock.
     pub fn new(tag: u16, key: &[u8], value: NewStr<'_>, expire_at_ms: Option<u64>, clock: u32) -> Self {
+        Self::shaped(tag, key, Shaped::of(value), expire_at_ms, clock)
+    }
+
+    /// The same, of a collection.
+    pub fn of_collection(
+        tag: u16,
+        key: &[u8],
+        value: NewCollection<'_>,
+        expire_at_ms: Option<u64>,
+        clock: u32,
+    ) -> Self {
+        Self::shaped(tag, key, value.into(), expire_at_ms, clock)
+    }
+
+    #[inline]
+    fn shaped(tag: u16, key: &[u8], value: Shaped<'_>, expire_at_ms: Option<u64>, clock: u32) -> Self {
         let key_length = u32::try_from(key.len()).unwrap_or_else(|_| panic!("a key of {} bytes", key.len()));
-        let value = Shaped::of(value);
         let shape = Shape::new(key.len(), expire_at_ms.is_some(), value.form(), value.inline_length());
         let layout = layout(shape.size);
         // SAFETY: the layout is not empty.
@@ -283,9 +371,7 @@ impl Entry {
 
     #[inline]
     pub fn kind(&self) -> Kind {
-        match Form::of(self.word()) {
-            Form::Int | Form::Inline | Form::Shared | Form::Growing => Kind::String,
-        }
+        Form::of(self.word()).kind()
     }
 
     /// The 24-bit access clock.
@@ -312,18 +398,51 @@ impl Entry {
         self.set_word(self.word() & !MARK_MASK | u32::from(mark) << MARK_SHIFT);
     }
 
+    /// The value of a string.
     #[inline]
     pub fn string(&self) -> StrRef<'_> {
+        match self.value() {
+            ValueRef::Str(text) => text,
+            ValueRef::Packed(kind, _) => unreachable!("a {} is read as a string", kind.name()),
+            ValueRef::Object(object) => unreachable!("a {} is read as a string", object.kind().name()),
+        }
+    }
+
+    #[inline]
+    pub fn value(&self) -> ValueRef<'_> {
         let shape = self.shape();
+        let form = Form::of(self.word());
         // SAFETY: each arm reads what the form says is there; the borrow keeps the block as it is.
         unsafe {
             let value = self.block().add(shape.value_at);
-            match Form::of(self.word()) {
-                Form::Int => StrRef::Int(value.cast::<i64>().read_unaligned()),
-                Form::Inline => StrRef::Inline(std::slice::from_raw_parts(value, shape.size - shape.value_at)),
-                Form::Shared => StrRef::Shared(&*value.cast::<Bytes>()),
-                Form::Growing => StrRef::Inline(&*value.cast::<BytesMut>()),
+            let inline = |value: *mut u8| std::slice::from_raw_parts(value, shape.size - shape.value_at);
+            match form {
+                Form::Int => ValueRef::Str(StrRef::Int(value.cast::<i64>().read_unaligned())),
+                Form::Inline => ValueRef::Str(StrRef::Inline(inline(value))),
+                Form::Shared => ValueRef::Str(StrRef::Shared(&*value.cast::<Bytes>())),
+                Form::Growing => ValueRef::Str(StrRef::Inline(&*value.cast::<BytesMut>())),
+                Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => {
+                    ValueRef::Packed(form.kind(), inline(value))
+                }
+                Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => {
+                    ValueRef::Object(&*value.cast::<*mut Object>().read_unaligned())
+                }
             }
+        }
+    }
+
+    /// The object of a collection that is not packed. Not of a lent entry.
+    #[inline]
+    pub fn object_mut(&mut self) -> Option<&mut Object> {
+        debug_assert!(!self.is_lent());
+        let shape = self.shape();
+        match Form::of(self.word()) {
+            Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => {
+                // SAFETY: the form says that the pointer of a box stands there, which this entry owns; `&mut self` makes it exclusive.
+                Some(unsafe { &mut *self.block().add(shape.value_at).cast::<*mut Object>().read_unaligned() })
+            }
+            Form::Int | Form::Inline | Form::Shared | Form::Growing => None,
+            Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => None,
         }
     }
 
@@ -332,7 +451,7 @@ impl Entry {
         if Form::of(self.word()) != Form::Growing {
             return;
         }
-        let large = matches!(self.string(), StrRef::Inline(text) if text.len() >= SHARED_BYTES);
+        let large = matches!(self.value(), ValueRef::Str(StrRef::Inline(text)) if text.len() >= SHARED_BYTES);
         if large && let Shaped::Growing(text) = self.take_value() {
             self.replace(Shaped::Shared(text.freeze()), self.has_expiry());
         }
@@ -342,6 +461,12 @@ impl Entry {
     #[inline]
     pub fn assign(&mut self, value: NewStr<'_>, expire_at_ms: Option<u64>) {
         self.replace(Shaped::of(value), expire_at_ms.is_some());
+        self.write_expiry(expire_at_ms);
+    }
+
+    /// The same, of a collection.
+    pub fn assign_collection(&mut self, value: NewCollection<'_>, expire_at_ms: Option<u64>) {
+        self.replace(value.into(), expire_at_ms.is_some());
         self.write_expiry(expire_at_ms);
     }
 
@@ -373,6 +498,10 @@ impl Entry {
                     Ok(text) => text,
                     Err(shared) => zero_extended(&shared, min_length),
                 },
+                Shaped::Packed(kind, _) | Shaped::PackedOwned(kind, _) => {
+                    unreachable!("a {} is changed as a string", kind.name())
+                }
+                Shaped::Object(object) => unreachable!("a {} is changed as a string", object.kind().name()),
             };
             self.replace(Shaped::Growing(text), self.has_expiry());
         }
@@ -388,10 +517,12 @@ impl Entry {
     /// A copy of the value; a large string is shared from then on.
     pub fn shared_value(&mut self) -> Value {
         self.share();
-        match self.string() {
-            StrRef::Int(number) => Value::Int(number),
-            StrRef::Inline(text) => Value::Str(Bytes::copy_from_slice(text)),
-            StrRef::Shared(text) => Value::Str(text.clone()),
+        match self.value() {
+            ValueRef::Str(StrRef::Int(number)) => Value::Int(number),
+            ValueRef::Str(StrRef::Inline(text)) => Value::Str(Bytes::copy_from_slice(text)),
+            ValueRef::Str(StrRef::Shared(text)) => Value::Str(text.clone()),
+            ValueRef::Packed(kind, bytes) => Value::Packed(kind, Bytes::copy_from_slice(bytes)),
+            ValueRef::Object(object) => Value::Object(Box::new(object.clone())),
         }
     }
 
@@ -402,6 +533,9 @@ impl Entry {
             Shaped::Inline(text) => Value::Str(Bytes::copy_from_slice(text)),
             Shaped::InlineOwned(text) | Shaped::Shared(text) => Value::Str(text),
             Shaped::Growing(text) => Value::Str(text.freeze()),
+            Shaped::Packed(kind, bytes) => Value::Packed(kind, Bytes::copy_from_slice(bytes)),
+            Shaped::PackedOwned(kind, bytes) => Value::Packed(kind, bytes),
+            Shaped::Object(object) => Value::Object(object),
         }
     }
 
@@ -412,6 +546,14 @@ impl Entry {
             Form::Int => "int",
             Form::Inline if word & CHANGED == 0 && self.length_at(VALUE_LENGTH_AT) <= EMBEDDED_BYTES => "embstr",
             Form::Inline | Form::Shared | Form::Growing => RAW,
+            Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => match self.value() {
+                ValueRef::Packed(kind, bytes) => crate::types::packed_encoding(kind, bytes),
+                ValueRef::Str(_) | ValueRef::Object(_) => unreachable!("a packed form holds bytes"),
+            },
+            Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => match self.value() {
+                ValueRef::Object(object) => object.encoding(),
+                ValueRef::Str(_) | ValueRef::Packed(..) => unreachable!("a full form holds an object"),
+            },
         }
     }
 
@@ -423,6 +565,10 @@ impl Entry {
             let value = self.block().add(shape.value_at);
             match Form::of(self.word()) {
                 Form::Int | Form::Inline => 0,
+                Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => 0,
+                Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => {
+                    good_size(size_of::<Object>()) + (*value.cast::<*mut Object>().read_unaligned()).heap_bytes()
+                }
                 Form::Shared => good_size((*value.cast::<Bytes>()).len()),
                 Form::Growing => good_size((*value.cast::<BytesMut>()).capacity()),
             }
@@ -453,6 +599,13 @@ impl Entry {
                 }
                 Form::Shared => Shaped::Shared(value.cast::<Bytes>().read()),
                 Form::Growing => Shaped::Growing(value.cast::<BytesMut>().read()),
+                form @ (Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash) => {
+                    let bytes = std::slice::from_raw_parts(value, shape.size - shape.value_at);
+                    Shaped::PackedOwned(form.kind(), Bytes::copy_from_slice(bytes))
+                }
+                Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => {
+                    Shaped::Object(Box::from_raw(value.cast::<*mut Object>().read_unaligned()))
+                }
             };
             self.forget_value(shape);
             taken
@@ -556,8 +709,13 @@ impl Entry {
             let at = self.block().add(shape.value_at);
             match value {
                 Shaped::Int(number) => at.cast::<i64>().write_unaligned(number),
-                Shaped::Inline(text) => ptr::copy_nonoverlapping(text.as_ptr(), at, text.len()),
-                Shaped::InlineOwned(text) => ptr::copy_nonoverlapping(text.as_ptr(), at, text.len()),
+                Shaped::Inline(text) | Shaped::Packed(_, text) => {
+                    ptr::copy_nonoverlapping(text.as_ptr(), at, text.len())
+                }
+                Shaped::InlineOwned(text) | Shaped::PackedOwned(_, text) => {
+                    ptr::copy_nonoverlapping(text.as_ptr(), at, text.len())
+                }
+                Shaped::Object(object) => at.cast::<*mut Object>().write_unaligned(Box::into_raw(object)),
                 Shaped::Shared(text) => at.cast::<Bytes>().write(text),
                 Shaped::Growing(text) => at.cast::<BytesMut>().write(text),
             }
@@ -573,6 +731,10 @@ impl Entry {
             let value = self.block().add(shape.value_at);
             match Form::of(self.word()) {
                 Form::Int | Form::Inline => {}
+                Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => {}
+                Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => {
+                    graveyard::bury(Box::from_raw(value.cast::<*mut Object>().read_unaligned()));
+                }
                 Form::Shared => value.cast::<Bytes>().drop_in_place(),
                 Form::Growing => value.cast::<BytesMut>().drop_in_place(),
             }

@@ -185,11 +185,13 @@ proptest! {
             match value {
                 Value::Int(number) => prop_assert_eq!(number.to_string().into_bytes(), text),
                 Value::Str(bytes) => prop_assert_eq!(&bytes[..], &text[..]),
+                Value::Packed(..) | Value::Object(_) => unreachable!("only strings are put"),
             }
         }
         match entry.into_value() {
             Value::Int(number) => prop_assert_eq!(number.to_string().into_bytes(), text),
             Value::Str(bytes) => prop_assert_eq!(&bytes[..], &text[..]),
+            Value::Packed(..) | Value::Object(_) => unreachable!("only strings are put"),
         }
     }
 }

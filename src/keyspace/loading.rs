@@ -9,7 +9,7 @@ use super::eviction::Policy;
 use super::hash::{Hasher, KeyHash};
 use super::space::Garbage;
 use super::table::Table;
-use super::{Keyspace, NewStr};
+use super::{Keyspace, NewCollection, NewStr};
 use crate::rdb::Access;
 
 /// All databases of one shard, filled key by key.
@@ -60,6 +60,24 @@ impl Incoming {
             return Err(Duplicate);
         }
         table.insert(&self.hasher, hash, Entry::new(hash.tag(), key, value, expire_at_ms, clock));
+        Ok(())
+    }
+
+    /// The same, of a collection.
+    pub fn insert_collection(
+        &mut self,
+        db: usize,
+        hash: KeyHash,
+        key: &[u8],
+        value: NewCollection<'_>,
+        expire_at_ms: Option<u64>,
+        clock: u32,
+    ) -> Result<(), Duplicate> {
+        let table = &mut self.tables[db];
+        if table.find(hash, key).is_some() {
+            return Err(Duplicate);
+        }
+        table.insert(&self.hasher, hash, Entry::of_collection(hash.tag(), key, value, expire_at_ms, clock));
         Ok(())
     }
 

@@ -4,21 +4,10 @@
 //! these waits cannot overlap; for the keys of a pipeline they can. Each pass here asks for the next line of every key and waits for none.
 
 use super::{KeyHash, Keyspace};
+pub(super) use crate::runtime::prefetch::line;
 
 /// Keys whose waits overlap: a core has about so many loads under way at most, and their lines fit the first-level cache.
 pub(super) const AT_ONCE: usize = 16;
-
-/// Asks the CPU for the cache line at an address; never faults, and is free to do nothing.
-#[inline]
-pub(super) fn line<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint that any address may be given to.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
 
 impl Keyspace {
     /// The place of a key of that slot among all, to be given to [`Keyspace::prefetch`] and `KeyView::know`.

@@ -26,7 +26,7 @@ use super::hash::{Hasher, KeyHash};
 use super::segment::Segment;
 use super::space::Garbage;
 use super::table::{Place, Table};
-use super::{Keyspace, SHARED_BYTES, StrRef, slot};
+use super::{Keyspace, SHARED_BYTES, StrRef, ValueRef, slot};
 use crate::rdb::{Access, Compression, write_record};
 
 /// A chunk is closed when it has reached this size; only one very large record makes it much larger.
@@ -116,12 +116,14 @@ struct RecordWriter {
 impl RecordWriter {
     #[inline]
     fn write(&self, out: &mut Vec<u8>, entry: &Entry) {
-        let value = entry.string();
+        let value = entry.value();
         let compression = match value {
             // No write waits for so long a compression.
-            StrRef::Shared(_) => Compression::None,
-            StrRef::Inline(text) if text.len() >= SHARED_BYTES => Compression::None,
-            StrRef::Inline(_) | StrRef::Int(_) => self.compression,
+            ValueRef::Str(StrRef::Shared(_)) => Compression::None,
+            ValueRef::Str(StrRef::Inline(text)) if text.len() >= SHARED_BYTES => Compression::None,
+            ValueRef::Str(StrRef::Inline(_) | StrRef::Int(_)) => self.compression,
+            ValueRef::Packed(..) => self.compression,
+            ValueRef::Object(_) => Compression::None,
         };
         write_record(out, entry.key(), value, entry.expire_at_ms(), self.access(entry), compression);
     }

@@ -37,7 +37,7 @@ fn read(found: &mut Contents, chunk: &SnapshotChunk) {
     let mut records = 0;
     for record in Records::new(&chunk.bytes, u64::MAX) {
         let record = record.expect("sound");
-        let value = record.decode(u64::MAX).expect("sound");
+        let value = record.decode(u64::MAX, &crate::types::Encodings::default()).expect("sound");
         assert!(chunk.slots.contains(&slot(&record.key)), "{:?} is not in {:?}", &record.key[..], chunk.slots);
         let old = found.insert((chunk.db, record.key.to_vec()), (value, record.expire_at_ms));
         assert!(old.is_none(), "{:?} comes twice", &record.key[..]);

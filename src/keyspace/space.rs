@@ -261,9 +261,9 @@ impl Keyspace {
         cursor: u64,
         budget: usize,
         now_ms: u64,
-        mut visit: impl FnMut(&[u8], super::StrRef<'_>, Option<u64>),
+        mut visit: impl FnMut(&[u8], super::ValueRef<'_>, Option<u64>),
     ) -> Next {
-        self.walk(db, cursor, budget, now_ms, |entry| visit(entry.key(), entry.string(), entry.expire_at_ms()))
+        self.walk(db, cursor, budget, now_ms, |entry| visit(entry.key(), entry.value(), entry.expire_at_ms()))
     }
 }
 

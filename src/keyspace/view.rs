@@ -9,6 +9,8 @@ use super::expiry::{ExpiryMode, is_due, note_expired};
 use super::hash::KeyHash;
 use super::space::Keyspace;
 use super::table::{Place, Table};
+pub use crate::types::Kind;
+use crate::types::{Collection, Object};
 
 /// A string value as it is stored.
 #[derive(Clone, Copy)]
@@ -44,25 +46,71 @@ pub enum Expiry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
 
-/// The type of a value, as TYPE names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    String,
+/// A value as it is stored.
+#[derive(Clone, Copy)]
+pub enum ValueRef<'a> {
+    Str(StrRef<'a>),
+    /// A small collection; its type knows what the bytes mean.
+    Packed(Kind, &'a [u8]),
+    Object(&'a Object),
 }
 
-impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
+impl<'a> From<StrRef<'a>> for ValueRef<'a> {
+    #[inline]
+    fn from(text: StrRef<'a>) -> Self {
+        ValueRef::Str(text)
+    }
+}
+
+/// A collection to be stored.
+pub enum NewCollection<'a> {
+    Packed(Kind, &'a [u8]),
+    Object(Box<Object>),
+}
+
+/// A collection as it is stored.
+pub enum Held<'a, T> {
+    Packed(&'a [u8]),
+    Full(&'a T),
+}
+
+/// The same, to be changed: a packed one by [`KeyView::set_packed`] with its bytes as they then are.
+pub enum HeldMut<'a, T> {
+    Packed(&'a [u8]),
+    Full(&'a mut T),
+}
+
+/// A value outside of any key, for moves and copies.
+#[derive(Clone, Debug)]
+pub enum Value {
+    Int(i64),
+    Str(Bytes),
+    Packed(Kind, Bytes),
+    Object(Box<Object>),
+}
+
+impl PartialEq for Value {
+    /// Whether both are stored alike; objects are not compared, each is its own.
+    fn eq(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Str(a), Value::Str(b)) => a == b,
+            (Value::Packed(kind, a), Value::Packed(other, b)) => kind == other && a == b,
+            (Value::Object(a), Value::Object(b)) => std::ptr::eq(&**a, &**b),
+            (Value::Int(_) | Value::Str(_) | Value::Packed(..) | Value::Object(_), _) => false,
         }
     }
 }
 
-/// A value outside of any key, for moves and copies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    Int(i64),
-    Str(Bytes),
+impl Value {
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Value::Int(number) => ValueRef::Str(StrRef::Int(*number)),
+            Value::Str(text) => ValueRef::Str(StrRef::Shared(text)),
+            Value::Packed(kind, bytes) => ValueRef::Packed(*kind, bytes),
+            Value::Object(object) => ValueRef::Object(object),
+        }
+    }
 }
 
 /// A key's value with what belongs to the key.
@@ -350,6 +398,12 @@ impl KeyView<'_> {
         Some(self.table().entry(place).kind())
     }
 
+    /// The value, whatever its type; no hit or miss, no touch.
+    pub fn value(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        let place = self.look(key)?;
+        Some(self.table().entry(place).value())
+    }
+
     /// The string at the key, for a reading command: counts a hit or miss, touches the access clock.
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, WrongType> {
@@ -372,12 +426,80 @@ impl KeyView<'_> {
     fn string_at(&mut self, place: Place) -> Result<StrRef<'_>, WrongType> {
         self.touch_at(place);
         let entry = self.table().entry_mut(place);
-        match entry.kind() {
-            Kind::String => {
-                entry.share();
-                Ok(entry.string())
+        if entry.kind() != Kind::String {
+            return Err(WrongType);
+        }
+        entry.share();
+        Ok(entry.string())
+    }
+
+    /// The collection at the key, for a reading command: counts a hit or miss, touches the access clock.
+    #[inline]
+    pub fn collection<T: Collection>(&mut self, key: &[u8]) -> Result<Option<Held<'_, T>>, WrongType> {
+        let Some(place) = self.look_counted(key) else { return Ok(None) };
+        self.touch_at(place);
+        match self.table().entry(place).value() {
+            ValueRef::Packed(kind, bytes) if kind == T::KIND => Ok(Some(Held::Packed(bytes))),
+            ValueRef::Object(object) => T::of(object).map(|full| Some(Held::Full(full))).ok_or(WrongType),
+            ValueRef::Packed(..) | ValueRef::Str(_) => Err(WrongType),
+        }
+    }
+
+    /// The collection at the key, for a command that may go on to change it: touches the access clock, counts nothing. Whoever changes a full one
+    /// says so with [`Self::changed`], and removes the key when nothing is left in it.
+    #[inline]
+    pub fn collection_to_change<T: Collection>(&mut self, key: &[u8]) -> Result<Option<HeldMut<'_, T>>, WrongType> {
+        let Some(place) = self.look(key) else { return Ok(None) };
+        self.touch_at(place);
+        let entry = self.table().entry(place);
+        if entry.kind() != T::KIND {
+            return Err(WrongType);
+        }
+        if let ValueRef::Object(_) = entry.value() {
+            let entry = self.table_to_change(place).entry_mut(place);
+            return entry.object_mut().and_then(T::of_mut).map(|full| Some(HeldMut::Full(full))).ok_or(WrongType);
+        }
+        match self.table().entry(place).value() {
+            ValueRef::Packed(_, bytes) => Ok(Some(HeldMut::Packed(bytes))),
+            ValueRef::Str(_) | ValueRef::Object(_) => Err(WrongType),
+        }
+    }
+
+    /// Puts the bytes of a packed collection, as a new key or in place of what was there, whose expiry it keeps.
+    pub fn set_packed<T: Collection>(&mut self, key: &[u8], bytes: &[u8]) {
+        self.set_collection(key, NewCollection::Packed(T::KIND, bytes));
+    }
+
+    /// Puts a full collection, likewise.
+    pub fn set_full<T: Collection>(&mut self, key: &[u8], full: T) {
+        self.set_collection(key, NewCollection::Object(Box::new(full.into_object())));
+    }
+
+    /// Puts a collection, likewise.
+    pub fn set_collection(&mut self, key: &[u8], value: NewCollection<'_>) {
+        let hash = self.hash(key);
+        match self.look(key) {
+            Some(place) => {
+                let table = self.table_to_change(place);
+                let expire_at_ms = table.entry(place).expire_at_ms();
+                table.entry_mut(place).assign_collection(value, expire_at_ms);
+            }
+            None => {
+                let clock = self.policy.new_clock(self.now_ms);
+                let entry = Entry::of_collection(hash.tag(), key, value, None, clock);
+                self.insert_absent(hash, key, entry);
             }
         }
+        self.modified(hash, key);
+    }
+
+    /// Puts an entry where nothing can be seen. What is there and hidden, as its time has passed, is replaced.
+    fn insert_absent(&mut self, hash: KeyHash, key: &[u8], entry: Entry) {
+        if let Some(place) = self.table().find(hash, key) {
+            self.remove_at(place, hash);
+        }
+        self.insert_entry(hash, entry);
+        self.created(hash, key);
     }
 
     /// Puts a string, whatever was there before.
@@ -440,10 +562,10 @@ impl KeyView<'_> {
                 self.insert_entry(hash, entry)
             }
         };
-        let entry = self.table_to_change(place).entry_mut(place);
-        match entry.kind() {
-            Kind::String => Ok(entry.bytes_mut(min_len)),
+        if self.table().entry(place).kind() != Kind::String {
+            return Err(WrongType);
         }
+        Ok(self.table_to_change(place).entry_mut(place).bytes_mut(min_len))
     }
 
     /// Notes that the bytes at the key are others than before.
@@ -521,7 +643,19 @@ impl KeyView<'_> {
                     self.table_to_change(place).entry_mut(place).bytes_mut(0);
                 }
             }
+            Value::Packed(kind, bytes) => {
+                self.put_collection(key, NewCollection::Packed(kind, &bytes), taken.expire_at_ms)
+            }
+            Value::Object(object) => self.put_collection(key, NewCollection::Object(object), taken.expire_at_ms),
         }
+    }
+
+    fn put_collection(&mut self, key: &[u8], value: NewCollection<'_>, expire_at_ms: Option<u64>) {
+        let hash = self.hash(key);
+        let entry = Entry::of_collection(hash.tag(), key, value, expire_at_ms, self.policy.new_clock(self.now_ms));
+        self.insert_entry(hash, entry);
+        self.created(hash, key);
+        self.modified(hash, key);
     }
 
     /// What OBJECT and MEMORY USAGE tell; no touch, counts nothing.

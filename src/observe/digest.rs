@@ -6,13 +6,17 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::StrRef;
+use crate::keyspace::{Kind, StrRef, ValueRef};
+use crate::types::Object;
+use crate::types::hash::compact;
+use crate::types::list::{Side, compact as compact_list};
+use crate::types::numbers;
+use crate::types::set::SetRef;
+use crate::types::stream::{Id, Stream};
+use crate::types::zset::compact as compact_zset;
 
 /// Mixed into the digest of a key that has an expiry; the time itself is not, as it differs between nodes.
 const EXPIRE_MARK: &[u8] = b"!!expire!!";
-
-/// Redis's number for the type of a string value.
-const TYPE_STRING: u32 = 0;
 
 /// A digest under construction, or a finished one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,45 +63,102 @@ impl From<Option<u64>> for Expires {
     }
 }
 
-/// A value to be digested.
-#[derive(Clone, Copy)]
-pub enum Value<'a> {
-    String(StrRef<'a>),
-}
-
-impl Value<'_> {
-    fn type_number(&self) -> u32 {
-        match self {
-            Value::String(_) => TYPE_STRING,
-        }
-    }
-
-    fn mix_into(&self, digest: &mut Digest) {
-        match self {
-            Value::String(StrRef::Int(number)) => digest.mix(itoa::Buffer::new().format(*number).as_bytes()),
-            Value::String(StrRef::Inline(bytes)) => digest.mix(bytes),
-            Value::String(StrRef::Shared(bytes)) => digest.mix(bytes),
-        }
+/// Redis's number for the type of a value.
+fn type_number(value: ValueRef<'_>) -> u32 {
+    let kind = match value {
+        ValueRef::Str(_) => Kind::String,
+        ValueRef::Packed(kind, _) => kind,
+        ValueRef::Object(object) => object.kind(),
+    };
+    match kind {
+        Kind::String => 0,
+        Kind::List => 1,
+        Kind::Set => 2,
+        Kind::Zset => 3,
+        Kind::Hash => 4,
+        Kind::Stream => 6,
     }
 }
 
-fn add_value(digest: &mut Digest, value: &Value<'_>, expires: Expires) {
-    digest.mix(&value.type_number().to_be_bytes());
-    value.mix_into(digest);
+fn mix_value(digest: &mut Digest, value: ValueRef<'_>) {
+    match value {
+        ValueRef::Str(StrRef::Int(number)) => digest.mix(itoa::Buffer::new().format(number).as_bytes()),
+        ValueRef::Str(StrRef::Inline(bytes)) => digest.mix(bytes),
+        ValueRef::Str(StrRef::Shared(bytes)) => digest.mix(bytes),
+        ValueRef::Packed(Kind::List, bytes) => {
+            compact_list::range(bytes, Side::Front, 0, usize::MAX, |item| digest.mix(item.text(&mut [0; _])));
+        }
+        ValueRef::Packed(Kind::Zset, bytes) => {
+            for entry in compact_zset::entries(bytes) {
+                mix_scored(digest, entry.name.text(&mut [0; _]), entry.score);
+            }
+        }
+        ValueRef::Packed(Kind::Set, bytes) => mix_set(digest, SetRef::Compact(bytes)),
+        ValueRef::Packed(Kind::Hash, bytes) => {
+            for field in compact::fields(bytes) {
+                mix_field(digest, field.name.text(&mut [0; _]), field.value.text(&mut [0; _]));
+            }
+        }
+        ValueRef::Packed(kind @ (Kind::String | Kind::Stream), _) => {
+            unreachable!("no packed form of a {}", kind.name())
+        }
+        ValueRef::Object(Object::List(list)) => {
+            list.range(Side::Front, 0, u64::MAX, |item| digest.mix(item.text(&mut [0; _])));
+        }
+        ValueRef::Object(Object::Zset(zset)) => {
+            zset.ascending(0..zset.len()).for_each(|element| mix_scored(digest, element.name(), element.score()));
+        }
+        ValueRef::Object(Object::Set(set)) => mix_set(digest, SetRef::Full(set)),
+        ValueRef::Object(Object::Hash(hash)) => {
+            hash.iter().for_each(|pair| mix_field(digest, pair.field(), pair.value()))
+        }
+        ValueRef::Object(Object::Stream(stream)) => mix_stream(digest, stream),
+    }
+}
+
+fn mix_set(digest: &mut Digest, set: SetRef<'_>) {
+    set.iter().for_each(|member| digest.xor(member.text(&mut [0; _])));
+}
+
+/// Adds two parts that belong together, to others of which the order does not matter: a field with its value, a member with its score.
+fn mix_field(digest: &mut Digest, name: &[u8], value: &[u8]) {
+    let mut field = Digest::default();
+    field.mix(name);
+    field.mix(value);
+    digest.xor(&field.0);
+}
+
+fn mix_scored(digest: &mut Digest, name: &[u8], score: f64) {
+    mix_field(digest, name, numbers::general_17(score).as_bytes());
+}
+
+fn mix_stream(digest: &mut Digest, stream: &Stream) {
+    for entry in stream.log().range(Id::MIN, Id::MAX) {
+        digest.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+        for (name, value) in entry.fields() {
+            digest.mix(name.text(&mut [0; _]));
+            digest.mix(value.text(&mut [0; _]));
+        }
+    }
+}
+
+fn add_value(digest: &mut Digest, value: ValueRef<'_>, expires: Expires) {
+    digest.mix(&type_number(value).to_be_bytes());
+    mix_value(digest, value);
     if expires == Expires::Sometime {
         digest.xor(EXPIRE_MARK);
     }
 }
 
 /// DEBUG DIGEST-VALUE of one key; of a key that is not there it is [`Digest::default`].
-pub fn value_digest(value: &Value<'_>, expires: Expires) -> Digest {
+pub fn value_digest(value: ValueRef<'_>, expires: Expires) -> Digest {
     let mut digest = Digest::default();
     add_value(&mut digest, value, expires);
     digest
 }
 
 /// What one key adds to its database, by [`Digest::join`].
-pub fn key_digest(key: &[u8], value: &Value<'_>, expires: Expires) -> Digest {
+pub fn key_digest(key: &[u8], value: ValueRef<'_>, expires: Expires) -> Digest {
     let mut digest = Digest::default();
     digest.mix(key);
     add_value(&mut digest, value, expires);
@@ -122,39 +183,39 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn text(value: &[u8]) -> Value<'_> {
-        Value::String(StrRef::Inline(value))
+    fn text(value: &[u8]) -> ValueRef<'_> {
+        ValueRef::Str(StrRef::Inline(value))
     }
 
     /// All digests here are those of redis-server 7.0.15 with the same data.
     #[test]
     fn values() {
-        let one = Value::String(StrRef::Int(1));
-        assert_eq!(value_digest(&one, Expires::Never).hex(), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
-        assert_eq!(value_digest(&text(b"1"), Expires::Never), value_digest(&one, Expires::Never));
-        assert_eq!(value_digest(&one, Some(5).into()).hex(), "5279988c5d1911f474bcbbf2f0a87012d40f8459");
+        let one = ValueRef::Str(StrRef::Int(1));
+        assert_eq!(value_digest(one, Expires::Never).hex(), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
+        assert_eq!(value_digest(text(b"1"), Expires::Never), value_digest(one, Expires::Never));
+        assert_eq!(value_digest(one, Some(5).into()).hex(), "5279988c5d1911f474bcbbf2f0a87012d40f8459");
         let hello = Bytes::from_static(b"hello");
-        let shared = Value::String(StrRef::Shared(&hello));
-        assert_eq!(value_digest(&shared, Expires::Never).hex(), "36b23a1456b2dce2c3ed252c456761301dba8060");
+        let shared = ValueRef::Str(StrRef::Shared(&hello));
+        assert_eq!(value_digest(shared, Expires::Never).hex(), "36b23a1456b2dce2c3ed252c456761301dba8060");
         assert_eq!(Digest::default().hex(), "0".repeat(40));
     }
 
     #[test]
     fn data_sets() {
-        let a = key_digest(b"a", &Value::String(StrRef::Int(1)), Expires::Never);
+        let a = key_digest(b"a", ValueRef::Str(StrRef::Int(1)), Expires::Never);
         assert_eq!(dataset_digest([(0, a)]).hex(), "943d800368fb9c0e951138f1bc0e313ac769d91f");
 
-        let b = key_digest(b"b", &text(b"hello"), Expires::Never);
+        let b = key_digest(b"b", text(b"hello"), Expires::Never);
         let mut db0 = b;
         db0.join(&a);
         assert_eq!(dataset_digest([(0, db0)]).hex(), "2539797405e828ad7a3aa48c536b3eaf2803a421");
 
-        let mut db0 = key_digest(b"a", &text(b"1"), Expires::Sometime);
+        let mut db0 = key_digest(b"a", text(b"1"), Expires::Sometime);
         db0.join(&b);
         assert_eq!(dataset_digest([(0, db0)]).hex(), "bd6c42b827c67d2717e11feac6ed92c703682f4f");
 
-        let mut db5 = key_digest(b"c", &text(b"\x00\xff"), Expires::Never);
-        db5.join(&key_digest(b"n", &Value::String(StrRef::Int(-12345678901234)), Expires::Never));
+        let mut db5 = key_digest(b"c", text(b"\x00\xff"), Expires::Never);
+        db5.join(&key_digest(b"n", ValueRef::Str(StrRef::Int(-12345678901234)), Expires::Never));
         assert_eq!(dataset_digest([(0, db0), (5, db5)]).hex(), "5d7d8de1467c0c7370639f1dcafb1baaf9f134ac");
         assert_eq!(dataset_digest([(5, db5)]).hex(), "0dc12ec047b8919a6ac69014064b2cadffd11f80");
         assert_eq!(dataset_digest([]).hex(), "0".repeat(40));

@@ -2,6 +2,7 @@
 
 use super::{Compression, MAX_READ_VERSION, WRITE_VERSION, crc, decode_value, value};
 use crate::keyspace::Value;
+use crate::types::Encodings;
 
 const VERSION_BYTES: usize = 2;
 const CRC_BYTES: usize = 8;
@@ -34,7 +35,7 @@ impl std::error::Error for RestoreError {}
 
 /// The payload of `value`, as DUMP replies it.
 pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
-    let value = value::as_ref(value);
+    let value = value.as_ref();
     let mut payload = vec![value::type_of(value)];
     value::write(&mut payload, value, compression);
     seal(&mut payload, WRITE_VERSION);
@@ -44,10 +45,10 @@ pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
 /// The value in `payload`, with strings of at most `max_bulk_bytes`.
 ///
 /// Stricter than Redis in two points: the value may not reach into the trailer, and nothing may follow it.
-pub fn restore(payload: &[u8], max_bulk_bytes: u64) -> Result<Value, RestoreError> {
+pub fn restore(payload: &[u8], max_bulk_bytes: u64, encodings: &Encodings) -> Result<Value, RestoreError> {
     let content = checked_content(payload).ok_or(RestoreError::BadChecksumOrVersion)?;
     let (&kind, value) = content.split_first().ok_or(RestoreError::BadFormat)?;
-    decode_value(kind, value, max_bulk_bytes).map_err(|_| RestoreError::BadFormat)
+    decode_value(kind, value, max_bulk_bytes, encodings).map_err(|_| RestoreError::BadFormat)
 }
 
 /// Appends version and checksum.

@@ -21,6 +21,15 @@ pub enum Reason {
         max: u64,
     },
     Lzf,
+    /// A collection without elements, which no key can hold.
+    Empty,
+    /// A stream whose parts do not fit together.
+    Stream,
+    /// A collection in a packed form that is damaged.
+    Packed,
+    NotAScore,
+    /// An element stands twice in its collection.
+    DuplicateElement,
     /// More bytes than the value takes.
     Trailing,
     /// A type of value that cannot be loaded here, or that does not exist.
@@ -68,6 +77,11 @@ impl fmt::Display for Reason {
             Reason::StringEncoding(encoding) => write!(f, "unknown string encoding {encoding}"),
             Reason::StringLength { len, max } => write!(f, "string length {len} exceeds proto-max-bulk-len {max}"),
             Reason::Lzf => f.write_str("a string's LZF compression is damaged"),
+            Reason::Empty => f.write_str("a collection without elements"),
+            Reason::Stream => f.write_str("a stream's entries, counts or groups are damaged"),
+            Reason::Packed => f.write_str("a packed collection is damaged"),
+            Reason::NotAScore => f.write_str("a score that is no number"),
+            Reason::DuplicateElement => f.write_str("an element stands twice in its collection"),
             Reason::Trailing => f.write_str("a value is followed by more bytes"),
             Reason::Type(kind) => match super::value::type_name(kind) {
                 Some(name) => write!(f, "{name} values are not supported (RDB type {kind})"),

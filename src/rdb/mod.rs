@@ -16,13 +16,19 @@ pub mod crc;
 mod dump;
 mod error;
 pub mod frame;
+mod hash;
 pub mod length;
+mod list;
 pub mod lzf;
+mod packed_read;
+mod packed_write;
 mod reader;
 mod record;
+pub mod set;
 mod stream;
 pub mod string;
 pub mod value;
+mod zset;
 
 pub use dump::{RestoreError, dump, restore};
 pub use error::{Error, Reason};
@@ -32,6 +38,7 @@ pub use stream::{Header, StreamPosition, StreamWriter};
 pub use string::{Compression, Text};
 
 use crate::keyspace::Value;
+use crate::types::Encodings;
 
 /// The version that is written: Redis 7.0's, which every later one reads.
 pub const WRITE_VERSION: u16 = 10;
@@ -40,8 +47,8 @@ pub const WRITE_VERSION: u16 = 10;
 pub const MAX_READ_VERSION: u16 = 12;
 
 /// The value that all of `bytes` are, with strings of at most `max_string_bytes`.
-pub fn decode_value(kind: u8, mut bytes: &[u8], max_string_bytes: u64) -> Result<Value, Reason> {
-    let value = value::read(kind, &mut bytes, max_string_bytes)?;
+pub fn decode_value(kind: u8, mut bytes: &[u8], max_string_bytes: u64, encodings: &Encodings) -> Result<Value, Reason> {
+    let value = value::read(kind, &mut bytes, max_string_bytes, encodings)?;
     if bytes.is_empty() { Ok(value) } else { Err(Reason::Trailing) }
 }
 

@@ -4,7 +4,8 @@
 
 use super::string::{self, Compression, Text};
 use super::{Reason, length, take_array, value};
-use crate::keyspace::{StrRef, Value};
+use crate::keyspace::{Value, ValueRef};
+use crate::types::Encodings;
 
 const IDLE: u8 = 0xf8;
 const FREQUENCY: u8 = 0xf9;
@@ -26,14 +27,15 @@ pub enum Access {
 
 /// Appends a key. Allocates nothing but what `out` needs to grow.
 #[inline]
-pub fn write_record(
+pub fn write_record<'a>(
     out: &mut Vec<u8>,
     key: &[u8],
-    value: StrRef<'_>,
+    value: impl Into<ValueRef<'a>>,
     expire_at_ms: Option<u64>,
     access: Access,
     compression: Compression,
 ) {
+    let value = value.into();
     if let Some(at_ms) = expire_at_ms {
         out.push(EXPIRY_MS);
         out.extend_from_slice(&at_ms.to_le_bytes());
@@ -96,8 +98,8 @@ impl<'a> Record<'a> {
     }
 
     /// The value.
-    pub fn decode(&self, max_string_bytes: u64) -> Result<Value, Reason> {
-        super::decode_value(self.kind, self.value, max_string_bytes)
+    pub fn decode(&self, max_string_bytes: u64, encodings: &Encodings) -> Result<Value, Reason> {
+        super::decode_value(self.kind, self.value, max_string_bytes, encodings)
     }
 }
 

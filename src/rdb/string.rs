@@ -213,7 +213,7 @@ mod tests {
 
     fn written_as(value: Value, compression: Compression) -> Vec<u8> {
         let mut out = Vec::new();
-        value::write(&mut out, value::as_ref(&value), compression);
+        value::write(&mut out, value.as_ref(), compression);
         out
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Each type that the keyspace holds has a module and an arm in each function here; the others are known by name and refused.
 
-use super::Reason;
 use super::string::{self, Compression};
-use crate::keyspace::{StrRef, Value};
+use super::{Reason, hash, list, set, zset};
+use crate::keyspace::{Kind, StrRef, Value, ValueRef};
+use crate::types::{Encodings, Object, stream};
 
 pub const STRING: u8 = 0;
 
@@ -22,27 +23,62 @@ pub fn type_name(kind: u8) -> Option<&'static str> {
     })
 }
 
+/// Whose reader a type byte is for.
+fn owner(kind: u8) -> Result<Kind, Reason> {
+    Ok(match kind {
+        STRING => Kind::String,
+        1 | 10 | 14 | 18 => Kind::List,
+        2 | 11 | 20 => Kind::Set,
+        3 | 5 | 12 | 17 => Kind::Zset,
+        4 | 9 | 13 | 16 | 22..=25 => Kind::Hash,
+        15 | 19 | 21 => Kind::Stream,
+        _ => return Err(Reason::Type(kind)),
+    })
+}
+
 /// Whether values of this type can be read.
 #[inline]
 pub fn check(kind: u8) -> Result<(), Reason> {
-    if kind == STRING { Ok(()) } else { Err(Reason::Type(kind)) }
+    owner(kind).map(drop)
 }
 
 /// The byte a value's type is written as.
 #[inline]
-pub fn type_of(value: StrRef<'_>) -> u8 {
+pub fn type_of(value: ValueRef<'_>) -> u8 {
     match value {
-        StrRef::Int(_) | StrRef::Inline(_) | StrRef::Shared(_) => STRING,
+        ValueRef::Str(_) => STRING,
+        ValueRef::Packed(Kind::List, _) | ValueRef::Object(Object::List(_)) => list::QUICKLIST_2,
+        ValueRef::Packed(Kind::Zset, _) | ValueRef::Object(Object::Zset(_)) => zset::ZSET_2,
+        ValueRef::Packed(Kind::Set, bytes) => set::type_of_packed(bytes),
+        ValueRef::Packed(Kind::Hash, bytes) => hash::type_of_packed(bytes),
+        ValueRef::Packed(kind @ (Kind::String | Kind::Stream), _) => {
+            unreachable!("no packed form of a {}", kind.name())
+        }
+        ValueRef::Object(Object::Set(_)) => set::PLAIN,
+        ValueRef::Object(Object::Hash(hash)) => hash::type_of(hash),
+        ValueRef::Object(Object::Stream(_)) => stream::RDB_TYPE,
     }
 }
 
 /// Appends a value, without its type.
 #[inline]
-pub fn write(out: &mut Vec<u8>, value: StrRef<'_>, compression: Compression) {
+pub fn write(out: &mut Vec<u8>, value: ValueRef<'_>, compression: Compression) {
     match value {
-        StrRef::Int(number) => string::write_number(out, number),
-        StrRef::Inline(bytes) => string::write_bytes(out, bytes, compression),
-        StrRef::Shared(bytes) => string::write_bytes(out, bytes, compression),
+        ValueRef::Str(StrRef::Int(number)) => string::write_number(out, number),
+        ValueRef::Str(StrRef::Inline(bytes)) => string::write_bytes(out, bytes, compression),
+        ValueRef::Str(StrRef::Shared(bytes)) => string::write_bytes(out, bytes, compression),
+        ValueRef::Packed(Kind::List, bytes) => list::write_packed(out, bytes, compression),
+        ValueRef::Packed(Kind::Set, bytes) => set::write_packed(out, bytes, compression),
+        ValueRef::Packed(Kind::Zset, bytes) => zset::write_packed(out, bytes, compression),
+        ValueRef::Packed(Kind::Hash, bytes) => hash::write_packed(out, bytes, compression),
+        ValueRef::Packed(kind @ (Kind::String | Kind::Stream), _) => {
+            unreachable!("no packed form of a {}", kind.name())
+        }
+        ValueRef::Object(Object::List(list)) => list::write(out, list, compression),
+        ValueRef::Object(Object::Zset(zset)) => zset::write(out, zset, compression),
+        ValueRef::Object(Object::Set(set)) => set::write(out, set, compression),
+        ValueRef::Object(Object::Hash(hash)) => hash::write(out, hash, compression),
+        ValueRef::Object(Object::Stream(stream)) => stream::rdb_write(out, stream, compression),
     }
 }
 
@@ -50,25 +86,35 @@ pub fn write(out: &mut Vec<u8>, value: StrRef<'_>, compression: Compression) {
 #[inline]
 pub fn skip<'a>(kind: u8, input: &mut &'a [u8], max_string_bytes: u64) -> Result<&'a [u8], Reason> {
     let all = *input;
-    match kind {
-        STRING => string::skip(input, max_string_bytes)?,
-        _ => return Err(Reason::Type(kind)),
+    match owner(kind)? {
+        Kind::String => string::skip(input, max_string_bytes)?,
+        Kind::Set => set::skip(kind, input, max_string_bytes)?,
+        Kind::Hash => hash::skip(kind, input, max_string_bytes)?,
+        Kind::Stream => stream::rdb_skip(kind, input, max_string_bytes)?,
+        Kind::List => list::skip(kind, input, max_string_bytes)?,
+        Kind::Zset => zset::skip(kind, input, max_string_bytes)?,
     }
     Ok(&all[..all.len() - input.len()])
 }
 
 /// Reads a value off `input`.
-pub fn read(kind: u8, input: &mut &[u8], max_string_bytes: u64) -> Result<Value, Reason> {
-    match kind {
-        STRING => string::read(input, max_string_bytes),
-        _ => Err(Reason::Type(kind)),
+pub fn read(kind: u8, input: &mut &[u8], max_string_bytes: u64, encodings: &Encodings) -> Result<Value, Reason> {
+    match owner(kind)? {
+        Kind::String => string::read(input, max_string_bytes),
+        Kind::Set => set::read(kind, input, max_string_bytes, encodings),
+        Kind::Hash => hash::read(kind, input, max_string_bytes, encodings),
+        Kind::Stream => {
+            let stream = stream::rdb_read(kind, input, max_string_bytes).map_err(stream_reason)?;
+            Ok(Value::Object(Box::new(Object::Stream(stream))))
+        }
+        Kind::List => list::read(kind, input, max_string_bytes, encodings),
+        Kind::Zset => zset::read(kind, input, max_string_bytes, encodings),
     }
 }
 
-/// An owned value as one that can be written.
-pub fn as_ref(value: &Value) -> StrRef<'_> {
-    match value {
-        Value::Int(number) => StrRef::Int(*number),
-        Value::Str(bytes) => StrRef::Shared(bytes),
+fn stream_reason(error: stream::LoadError) -> Reason {
+    match error {
+        stream::LoadError::Data(reason) => reason,
+        _ => Reason::Stream,
     }
 }

@@ -20,6 +20,7 @@ mod io;
 mod mailbox;
 pub mod memory;
 pub mod net;
+pub mod prefetch;
 mod reactor;
 mod ring;
 mod socket;

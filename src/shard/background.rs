@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fanout::with_shard;
 use super::limits::FREE_A_TURN;
 use super::{Pause, Shard, ShardIo, Stall};
-use crate::keyspace::Garbage;
+use crate::keyspace::{Garbage, graveyard};
 use crate::node::Node;
 use crate::runtime::task::Queue;
 use crate::runtime::{Core, clock, memory};
@@ -26,6 +26,7 @@ const EXPIRE_PERCENT: u32 = 25;
 
 /// Starts the background tasks of a shard.
 pub fn start_background(core: &Rc<Core<Node>>) {
+    graveyard::open();
     core.tasks.spawn(Queue::Background, tend(core.clone()));
 }
 
@@ -92,7 +93,8 @@ impl Shard {
     /// After much was freed, the allocator is told to give its pages back to the system, which it puts off otherwise.
     fn give_back_memory(&mut self) {
         let used = self.mark_memory();
-        if self.memory_mark - used >= GIVE_BACK_BYTES.max(used / 4) && self.garbage.is_empty() {
+        if self.memory_mark - used >= GIVE_BACK_BYTES.max(used / 4) && self.garbage.is_empty() && graveyard::is_empty()
+        {
             memory::release();
             self.memory_mark = used;
         }
@@ -164,6 +166,12 @@ impl Shard {
         // Much may have come since the housekeeping last looked.
         self.mark_memory();
         self.garbage.push_back(garbage);
+        self.free_in_background();
+    }
+
+    /// Has a task free what waits for that, unless one does already.
+    #[cold]
+    pub(super) fn free_in_background(&mut self) {
         if self.freeing {
             return;
         }
@@ -179,7 +187,7 @@ impl Shard {
         {
             self.garbage.pop_front();
         }
-        self.freeing = !self.garbage.is_empty();
+        self.freeing = graveyard::free_some(FREE_A_TURN) || !self.garbage.is_empty();
         self.freeing
     }
 }

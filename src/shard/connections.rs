@@ -15,6 +15,7 @@ use super::{Arrival, Message, Shard, ShardIo};
 use crate::commands::Error;
 use crate::commands::clients::ReplyMode;
 use crate::config::OutputLimit;
+use crate::keyspace::graveyard;
 use crate::node::{LISTENER_CORE, LISTENER_UNIX};
 use crate::resp::Out;
 use crate::runtime::{Event, SocketId, net};
@@ -294,6 +295,9 @@ impl Shard {
         if !self.keyspace.changes.is_empty() {
             // What expiry and eviction did beside commands.
             self.settle_changes(io, None);
+        }
+        if !graveyard::is_empty() {
+            self.free_in_background();
         }
         if self.snapshots.is_running() {
             self.tend_snapshot(io);

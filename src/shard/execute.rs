@@ -155,7 +155,8 @@ impl Shard {
             let blocking = if blocks { Some(&mut self.blocking) } else { None };
             let propagation = self.propagation.begin(logs);
             let max_bulk_bytes = self.config.proto_max_bulk_len;
-            let mut ctx = Ctx { keys, out, max_bulk_bytes, dirty: 0, blocking, propagation };
+            let encodings = &self.encodings;
+            let mut ctx = Ctx { keys, out, max_bulk_bytes, encodings, dirty: 0, blocking, propagation };
             let outcome = handler(&mut ctx, args);
             self.changes += ctx.dirty;
             changed = ctx.dirty > 0;

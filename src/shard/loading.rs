@@ -7,10 +7,11 @@
 
 use super::role::Loading;
 use super::{Shard, ShardIo};
-use crate::keyspace::{Incoming, KeyHash, NewStr, Policy};
+use crate::keyspace::{Incoming, KeyHash, NewCollection, NewStr, Policy, Value};
 use crate::rdb::frame::decode_frame;
 use crate::rdb::{self, Reason, Record, Records, Text};
 use crate::replication::replica::load::Parcel;
+use crate::types::Encodings;
 
 /// Records whose memory is asked for at once.
 const AT_ONCE: usize = 16;
@@ -95,6 +96,7 @@ impl Shard {
             policy: &self.policy,
             now_ms: self.now_ms,
             max_string_bytes,
+            encodings: &self.encodings,
         };
         match parcel {
             Parcel::Records { database, bytes, offset } => {
@@ -158,6 +160,7 @@ struct Run<'a> {
     policy: &'a Policy,
     now_ms: u64,
     max_string_bytes: u64,
+    encodings: &'a Encodings,
 }
 
 impl Run<'_> {
@@ -204,16 +207,37 @@ fn insert_all<'a>(
 
 #[inline]
 fn insert(incoming: &mut Incoming, run: &Run<'_>, record: &Record<'_>, hash: KeyHash) -> Result<(), LoadError> {
-    let mut bytes = record.value;
-    rdb::value::check(record.kind).map_err(|reason| run.damaged(reason))?;
-    let text = rdb::string::read_text(&mut bytes, run.max_string_bytes).map_err(|reason| run.damaged(reason))?;
-    let value = match text {
-        Text::Owned(text) => NewStr::Take(text.into()),
-        Text::Borrowed(_) | Text::Number(_) => NewStr::Copy(&text),
-    };
     let clock = run.policy.loaded_clock(record.access, run.now_ms);
     let database = usize::from(run.database);
-    let inserted = incoming.insert(database, hash, &record.key, value, record.expire_at_ms, clock);
+    let (key, expire_at_ms) = (&record.key, record.expire_at_ms);
+    let inserted = if record.kind == rdb::value::STRING {
+        let mut bytes = record.value;
+        let text = rdb::string::read_text(&mut bytes, run.max_string_bytes).map_err(|reason| run.damaged(reason))?;
+        let value = match text {
+            Text::Owned(text) => NewStr::Take(text.into()),
+            Text::Borrowed(_) | Text::Number(_) => NewStr::Copy(&text),
+        };
+        incoming.insert(database, hash, key, value, expire_at_ms, clock)
+    } else {
+        let value = match record.decode(run.max_string_bytes, run.encodings) {
+            Ok(value) => value,
+            // As in Redis, such a key is left out.
+            Err(Reason::Empty) => return Ok(()),
+            Err(reason) => return Err(run.damaged(reason)),
+        };
+        match value {
+            Value::Packed(kind, bytes) => {
+                let value = NewCollection::Packed(kind, &bytes);
+                incoming.insert_collection(database, hash, key, value, expire_at_ms, clock)
+            }
+            Value::Object(object) => {
+                let value = NewCollection::Object(object);
+                incoming.insert_collection(database, hash, key, value, expire_at_ms, clock)
+            }
+            Value::Int(number) => incoming.insert(database, hash, key, NewStr::Int(number), expire_at_ms, clock),
+            Value::Str(text) => incoming.insert(database, hash, key, NewStr::Text(text), expire_at_ms, clock),
+        }
+    };
     inserted.map_err(|_| {
         let key = record.key.to_vec();
         LoadError::Duplicate { offset: run.offset, database: run.database, key }

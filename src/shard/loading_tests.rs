@@ -1,15 +1,18 @@
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::*;
 use crate::keyspace::slot::{SLOTS, slot, slots_of};
-use crate::keyspace::{Expiry, Keyspace, Next, StrRef, Walk};
+use crate::keyspace::{Expiry, Keyspace, Next, StrRef, ValueRef, Walk};
 use crate::rdb::Compression;
 use crate::rdb::frame::{Contents, FrameEncoder, FrameItem, FrameReader, Preamble};
 
 const MAX: u64 = 1 << 29;
 
 fn run(database: u16, policy: &Policy) -> Run<'_> {
-    Run { database, offset: 100, policy, now_ms: 0, max_string_bytes: MAX }
+    static ENCODINGS: LazyLock<Encodings> = LazyLock::new(Encodings::default);
+    let encodings = &ENCODINGS;
+    Run { database, offset: 100, policy, now_ms: 0, max_string_bytes: MAX, encodings }
 }
 
 fn load_bytes(incoming: &mut Incoming, run: &Run<'_>, bytes: &[u8]) -> Result<u64, LoadError> {
@@ -46,9 +49,10 @@ fn digest(space: &Keyspace) -> Vec<Key> {
     for db in 0..space.databases() {
         let next = space.for_each_from(db, 0, usize::MAX, 0, |key, value, expiry| {
             let value = match value {
-                StrRef::Int(number) => number.to_string().into_bytes(),
-                StrRef::Inline(text) => text.to_vec(),
-                StrRef::Shared(text) => text.to_vec(),
+                ValueRef::Str(StrRef::Int(number)) => number.to_string().into_bytes(),
+                ValueRef::Str(StrRef::Inline(text)) => text.to_vec(),
+                ValueRef::Str(StrRef::Shared(text)) => text.to_vec(),
+                ValueRef::Packed(..) | ValueRef::Object(_) => unreachable!("only strings are loaded"),
             };
             all.push((db, key.to_vec(), value, expiry));
         });

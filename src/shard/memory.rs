@@ -12,7 +12,7 @@ use super::{Message, Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::commands::{Error, Flags};
 use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::{Policy, PolicyKind};
+use crate::keyspace::{Policy, PolicyKind, graveyard};
 use crate::node::Node;
 use crate::runtime::task::Queue;
 use crate::runtime::{Core, memory};
@@ -77,7 +77,8 @@ impl Shard {
     }
 
     fn above_limit(&self) -> bool {
-        self.gates.memory_limit && memory::used_bytes() > self.config.maxmemory as usize
+        self.gates.memory_limit
+            && memory::used_bytes().saturating_sub(graveyard::bytes()) > self.config.maxmemory as usize
     }
 
     /// Evicts from this core until memory is within the limit, or enough was done for now; how many entries went.

@@ -82,6 +82,7 @@ use crate::replication::log::{Log, Sequencer};
 use crate::resp::Out;
 use crate::runtime::clock::{self, TickRate};
 use crate::runtime::{Core, ExecutorId, Io, SocketId, task};
+use crate::types::{Encodings, hash, list, set, stream, zset};
 
 pub type ShardIo = Io<Message>;
 
@@ -164,6 +165,7 @@ pub struct Shard {
     routes: Vec<execute::Route>,
     pub keyspace: Keyspace,
     pub policy: Policy,
+    pub encodings: Encodings,
     pub stats: ShardStats,
     pub slow_log: SlowLog,
     /// From this duration on a command is looked at by the slow log and the latency monitor.
@@ -241,6 +243,33 @@ pub struct Shard {
     stop: bool,
 }
 
+/// The limits of compact forms, of a configuration.
+fn encodings(config: &Config) -> Encodings {
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Encodings {
+        hash: hash::Limits {
+            max_fields: size(config.hash_max_listpack_entries),
+            max_bytes: size(config.hash_max_listpack_value),
+        },
+        list: list::encoding::Limit::from_directive(config.list_max_listpack_size),
+        list_plain_ends: list::PlainEnds::from_directive(config.list_compress_depth),
+        zset: zset::compact::Limits {
+            entries: size(config.zset_max_listpack_entries),
+            value: size(config.zset_max_listpack_value),
+        },
+        set: set::compact::Limits {
+            intset_entries: size(config.set_max_intset_entries),
+            listpack_entries: size(config.set_max_listpack_entries),
+            listpack_value: size(config.set_max_listpack_value),
+        },
+        hll_sparse_max_bytes: size(config.hll_sparse_max_bytes),
+        stream: stream::BlockLimits {
+            max_bytes: size(config.stream_node_max_bytes),
+            max_entries: u32::try_from(config.stream_node_max_entries).unwrap_or(u32::MAX),
+        },
+    }
+}
+
 impl Shard {
     pub fn new(id: ExecutorId, shared: Arc<Shared>, config: Arc<Config>, commands: Arc<Commands>, seed: u64) -> Shard {
         let slots = crate::keyspace::slot::slots_of(id, shared.shards);
@@ -251,6 +280,7 @@ impl Shard {
             tasks: None,
             keyspace,
             policy: memory::policy(&config),
+            encodings: encodings(&config),
             stats: ShardStats::new(commands.count()),
             slow_log: SlowLog::new(
                 shared.next_slow_id.clone(),
@@ -318,6 +348,7 @@ impl Shard {
     /// Takes over a changed configuration.
     pub fn set_config(&mut self, config: Arc<Config>) {
         self.policy = memory::policy(&config);
+        self.encodings = encodings(&config);
         self.slow_log.set_slower_than_us(config.slowlog_log_slower_than);
         self.slow_log.set_max_len(config.slowlog_max_len as usize);
         self.slow_nanoseconds = slow_nanoseconds(&config);

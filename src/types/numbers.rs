@@ -100,6 +100,25 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
     Some(number.iter().fold(0, add).saturating_mul(factor))
 }
 
+/// A number with 17 significant digits, as C's `%.17g` prints it: every double has its own text.
+pub fn general_17(value: f64) -> String {
+    const DIGITS: i32 = 17;
+    if value.is_infinite() {
+        return if value > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
+    }
+    let scientific = format!("{value:.16e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trimmed = |text: &str| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    if !(-4..DIGITS).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs());
+    }
+    let decimals = (DIGITS - 1 - exponent) as usize;
+    let fixed = format!("{value:.decimals$}");
+    if decimals == 0 { fixed } else { trimmed(&fixed) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

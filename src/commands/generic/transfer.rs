@@ -146,7 +146,7 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     }
     let ttl_ms = u64::try_from(int(args.get(2))?).map_err(|_| Error::text("ERR Invalid TTL value, must be >= 0"))?;
     let longest = ctx.max_bulk_bytes + BEYOND_LONGEST_BYTES;
-    let value = rdb::restore(args.get(3), longest).map_err(|error| Error::text(error.message()))?;
+    let value = rdb::restore(args.get(3), longest, ctx.encodings).map_err(|error| Error::text(error.message()))?;
     let expire_at_ms = options.expire_at_ms(ttl_ms, ctx.keys.now_ms());
     if expire_at_ms.is_some_and(|at_ms| ctx.keys.is_past(at_ms)) {
         // Past already: all that is left to do is what replacing does to the old value.

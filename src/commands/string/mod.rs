@@ -35,7 +35,7 @@ fn new_string<'a>(args: &Args<'a>, i: usize) -> NewStr<'a> {
 
 /// Writes a stored string as a reply.
 #[inline]
-fn write_string(out: &mut Writer<'_>, value: StrRef<'_>) {
+pub(super) fn write_string(out: &mut Writer<'_>, value: StrRef<'_>) {
     match value {
         StrRef::Int(n) => out.bulk_int(n),
         StrRef::Inline(bytes) => out.bulk(bytes),

@@ -13,8 +13,15 @@ mod bitmap;
 mod cluster;
 mod connection;
 mod generic;
+mod geo;
+mod hash;
+mod hyperloglog;
+mod list;
 mod pubsub;
 mod server;
+mod set;
+mod sorted_set;
+mod stream;
 mod string;
 #[cfg(test)]
 mod tests;
@@ -25,6 +32,13 @@ use super::spec::{Acl, Command, Flags, Group, Handler, KeyAccess, KeySpec, Serve
 const GROUPS: &[&[Command]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    hash::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
+    sorted_set::COMMANDS,
+    stream::COMMANDS,
+    geo::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
@@ -49,12 +63,11 @@ const fn concat<const N: usize>() -> [Command; N] {
     let mut all = [GROUPS[0][0]; N];
     let (mut group, mut i, mut n) = (0, 0, 0);
     while n < N {
-        if i == GROUPS[group].len() {
+        while i == GROUPS[group].len() {
             (group, i) = (group + 1, 0);
-        } else {
-            all[n] = GROUPS[group][i];
-            (i, n) = (i + 1, n + 1);
         }
+        all[n] = GROUPS[group][i];
+        (i, n) = (i + 1, n + 1);
     }
     all
 }

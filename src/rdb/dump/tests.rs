@@ -4,6 +4,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::rdb::lzf;
 
+fn restore(payload: &[u8], max_bulk_bytes: u64) -> Result<Value, RestoreError> {
+    super::restore(payload, max_bulk_bytes, &Encodings::default())
+}
+
 const LIMIT: u64 = 1 << 20;
 
 /// What redis-server 7.0.15 replied to DUMP.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::keyspace::Value;
 use crate::rdb::crc::crc64;
-use crate::rdb::{Access, Compression, Header, StreamPosition, StreamWriter, value, write_record};
+use crate::rdb::{Access, Compression, Header, StreamPosition, StreamWriter, write_record};
+use crate::types::Encodings;
 use crate::types::numbers::parse_i64;
 
 const LIMIT: u64 = 1 << 20;
@@ -26,12 +27,12 @@ impl Known {
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, compression: Compression) {
-        let value = value::as_ref(&self.value);
+        let value = self.value.as_ref();
         write_record(out, &self.key, value, self.expire_at_ms, self.access, compression);
     }
 
     pub(crate) fn of(db: u64, record: &Record<'_>) -> Result<Known, Reason> {
-        let value = record.decode(LIMIT)?;
+        let value = record.decode(LIMIT, &Encodings::default())?;
         let key = record.key.to_vec();
         Ok(Known { db, key, value, expire_at_ms: record.expire_at_ms, access: record.access })
     }

@@ -11,6 +11,7 @@ use crate::replication::replica::apply::Ready;
 use crate::replication::replica::link::{Action, Event, Link, Position, Settings};
 use crate::replication::replica::load::{Loader, Parcel};
 use crate::replication::replica::stream::Stream;
+use crate::types::Encodings;
 
 const MAX_STRING_BYTES: u64 = 1 << 20;
 const DATABASES: u16 = 16;
@@ -56,9 +57,10 @@ impl Loading {
     pub fn take_in(&mut self, shard: usize, parcel: &Parcel) {
         let incoming = &mut self.incoming[shard];
         let mut insert = |db: u16, record: Record<'_>| {
-            let value = match record.decode(MAX_STRING_BYTES).expect("a sound value") {
+            let value = match record.decode(MAX_STRING_BYTES, &Encodings::default()).expect("a sound value") {
                 Value::Str(bytes) => bytes,
                 Value::Int(number) => number.to_string().into(),
+                Value::Packed(..) | Value::Object(_) => unreachable!("the simulated nodes hold strings"),
             };
             let before = incoming.insert((db, record.key.to_vec()), value);
             assert!(before.is_none(), "a key comes twice in a snapshot");

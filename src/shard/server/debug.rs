@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::commands::Error;
 use crate::commands::options::int;
 use crate::keyspace::{Next, slot};
-use crate::observe::digest::{self, Digest, Value};
+use crate::observe::digest::{self, Digest};
 use crate::resp::Out;
 use crate::shard::Shard;
 use crate::shard::fanout::{Call, written};
@@ -154,10 +154,7 @@ impl Shard {
     fn value_digest(&mut self, database: usize, key: &[u8]) -> Digest {
         let mut view = self.keyspace.view(database, self.now_ms, &self.policy);
         let expires = view.expire_at_ms(key).flatten().into();
-        match view.string_to_change(key) {
-            Ok(Some(value)) => digest::value_digest(&Value::String(value), expires),
-            Ok(None) | Err(_) => Digest::default(),
-        }
+        view.value(key).map_or_else(Digest::default, |value| digest::value_digest(value, expires))
     }
 
     /// The joined digests of this core's keys, for each database that has any.
@@ -171,7 +168,7 @@ impl Shard {
                 let next =
                     self.keyspace.for_each_from(database, cursor, usize::MAX, self.now_ms, |key, value, expiry| {
                         any = true;
-                        joined.join(&digest::key_digest(key, &Value::String(value), expiry.into()));
+                        joined.join(&digest::key_digest(key, value, expiry.into()));
                     });
                 match next {
                     Next::At(at) => cursor = at,

@@ -1,0 +1,3 @@
+use super::*;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,65 @@
+//! Large objects that are no longer anybody's, freed bit by bit: whoever drops an entry never waits for its elements.
+//!
+//! However an entry goes (deleted, overwritten, expired, evicted, flushed), its object comes here. A small one is freed at once. A large one waits,
+//! on a thread whose owner said that it comes by ([`open`]), until [`free_some`] has taken it apart; on any other thread it is freed at once too.
+//!
+//! A thread's objects are its own: nothing here is shared.
+
+use std::cell::{Cell, RefCell};
+
+use crate::types::Object;
+
+/// Up to so many elements an object is freed at once: some microseconds.
+const AT_ONCE: usize = 256;
+
+thread_local! {
+    static OPEN: Cell<bool> = const { Cell::new(false) };
+    static GRAVES: RefCell<Vec<Object>> = const { RefCell::new(Vec::new()) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// From now on this thread calls [`free_some`] while [`is_empty`] is false.
+pub fn open() {
+    OPEN.set(true);
+}
+
+/// Takes an object that nobody can reach any more.
+pub fn bury(object: Box<Object>) {
+    // A thread that ends has no graves any more.
+    if object.len() <= AT_ONCE || !OPEN.try_with(Cell::get).unwrap_or(false) {
+        return drop(object);
+    }
+    BYTES.set(BYTES.get() + object.heap_bytes());
+    GRAVES.with_borrow_mut(|graves| graves.push(*object));
+}
+
+/// Whether nothing waits to be freed.
+#[inline]
+pub fn is_empty() -> bool {
+    BYTES.get() == 0
+}
+
+/// About how many bytes wait to be freed: they count as used, and no longer need to be evicted.
+#[inline]
+pub fn bytes() -> usize {
+    BYTES.get()
+}
+
+/// Frees about `budget` elements. Whether more is left.
+pub fn free_some(budget: usize) -> bool {
+    let Some(mut object) = GRAVES.with_borrow_mut(Vec::pop) else {
+        BYTES.set(0);
+        return false;
+    };
+    let before = object.heap_bytes();
+    let more = object.drop_some(budget);
+    let freed = before.saturating_sub(if more { object.heap_bytes() } else { 0 });
+    // One byte at least stands for what is still there.
+    BYTES.set(BYTES.get().saturating_sub(freed).max(1));
+    if more {
+        GRAVES.with_borrow_mut(|graves| graves.push(object));
+    } else if GRAVES.with_borrow(Vec::is_empty) {
+        BYTES.set(0);
+    }
+    !is_empty()
+}

@@ -1,0 +1,136 @@
+//! Streams: a log of entries, each an ID and fields with values, and groups of consumers that share the work of reading it.
+//!
+//! - [`Log`] has the entries, in [`block`]s of about a hundred, and the counters; [`iter`] walks over it
+//! - [`Group`] has what a consumer group knows
+//! - [`ordered`] is the map from IDs that both are made of
+//! - [`rdb_read`] and [`rdb_write`] are the forms of RDB data, with Redis's [`listpack`]s
+//!
+//! Guarantees: a clone costs a pointer for some ten thousand entries and one for each group; after it, a write copies a block, a leaf or a
+//! group's list of leaves, never a whole stream. No operation but a trim and the deletion of a consumer takes longer the more there is.
+//!
+//! Knows nothing of commands and replies.
+
+mod block;
+mod group;
+mod id;
+mod iter;
+mod listpack;
+mod log;
+mod ordered;
+mod rdb_read;
+mod rdb_write;
+#[cfg(test)]
+mod tests;
+
+pub use block::{BlockLimits, Entry, EntryFields};
+pub use group::{Consumer, Group, Owner, Pending, entries_up_to};
+pub use id::{BoundError, Id, MAX_ID_TEXT, NewId};
+pub use iter::{Range, RangeReversed};
+pub use log::{AppendError, Keep, Log, Precision, SetIdError};
+pub use rdb_read::{LoadError, is_stream_type, rdb_read, rdb_skip};
+pub use rdb_write::{RDB_TYPE, Saver, rdb_write};
+
+use std::mem::size_of;
+use std::sync::Arc;
+
+/// A stream with its consumer groups.
+#[derive(Clone, Default)]
+pub struct Stream {
+    log: Log,
+    /// In the order of their names.
+    groups: Vec<Arc<Group>>,
+}
+
+impl Stream {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The entries.
+    #[inline]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    #[inline]
+    pub fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.log.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    fn position(&self, name: &[u8]) -> Result<usize, usize> {
+        self.groups.binary_search_by(|group| group.name().cmp(name))
+    }
+
+    pub fn group(&self, name: &[u8]) -> Option<&Group> {
+        let at = self.position(name).ok()?;
+        Some(&self.groups[at])
+    }
+
+    /// A group to write to: if a clone shares it, its list of leaves is copied.
+    pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
+        self.parts_mut(name).map(|(_, group)| group)
+    }
+
+    /// A group to write to while entries are read.
+    pub fn parts_mut(&mut self, name: &[u8]) -> Option<(&Log, &mut Group)> {
+        let at = self.position(name).ok()?;
+        Some((&self.log, Arc::make_mut(&mut self.groups[at])))
+    }
+
+    /// All groups, in the order of their names.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> + '_ {
+        self.groups.iter().map(|group| &**group)
+    }
+
+    /// Adds a group; whether there was none of this name.
+    pub fn create_group(&mut self, name: &[u8], last_id: Id, entries_read: Option<i64>) -> bool {
+        let Err(at) = self.position(name) else { return false };
+        self.groups.insert(at, Arc::new(Group::new(name, last_id, entries_read)));
+        true
+    }
+
+    /// Takes a group out. A large one is to be freed bit by bit, with [`Group::drop_some`], if [`Arc::get_mut`] finds it unshared.
+    pub fn remove_group(&mut self, name: &[u8]) -> Option<Arc<Group>> {
+        let at = self.position(name).ok()?;
+        Some(self.groups.remove(at))
+    }
+
+    /// Frees about `budget` entries, pending ones included; whether there is more. Leaves a stream that is good for nothing else.
+    pub fn drop_some(&mut self, budget: usize) -> bool {
+        let mut freed = self.log.drop_some(budget);
+        while freed < budget
+            && let Some(group) = self.groups.last_mut()
+        {
+            let own = Arc::get_mut(group).map_or(0, |group| group.drop_some(budget - freed));
+            freed += own.max(1);
+            if own == 0 {
+                self.groups.pop();
+            }
+        }
+        self.log.blocks() > 0 || !self.groups.is_empty()
+    }
+
+    /// An estimate of the memory that it takes beside this itself; looks at every group and consumer.
+    pub fn heap_bytes(&self) -> usize {
+        let groups = self.groups.iter().map(|group| 16 + size_of::<Group>() + group.heap_bytes());
+        self.log.heap_bytes() + self.groups.capacity() * size_of::<Arc<Group>>() + groups.sum::<usize>()
+    }
+
+    #[cfg(test)]
+    fn check(&self) {
+        self.log.check();
+        self.groups().for_each(Group::check);
+        assert!(self.groups().map(Group::name).is_sorted_by(|a, b| a < b));
+    }
+}
