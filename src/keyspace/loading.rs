@@ -11,6 +11,7 @@ use super::space::Garbage;
 use super::table::Table;
 use super::{Keyspace, NewCollection, NewStr};
 use crate::rdb::Access;
+use crate::types::Object;
 
 /// All databases of one shard, filled key by key.
 #[derive(Debug)]
@@ -79,6 +80,13 @@ impl Incoming {
         }
         table.insert(&self.hasher, hash, Entry::of_collection(hash.tag(), key, value, expire_at_ms, clock));
         Ok(())
+    }
+
+    /// The collection at a key that has one which is not packed, to take further elements in.
+    pub fn object_mut(&mut self, db: usize, hash: KeyHash, key: &[u8]) -> Option<&mut Object> {
+        let table = &mut self.tables[db];
+        let place = table.find(hash, key)?;
+        table.entry_mut(place).object_mut()
     }
 
     /// For a data set that nobody wants after all.
@@ -164,7 +172,7 @@ mod tests {
         for n in 0..5000 {
             space.view(0, 0, &policy).set_string(format!("old:{n}").as_bytes(), NewStr::Int(n), Expiry::None);
         }
-        space.begin_snapshot(crate::rdb::Compression::None, &policy, 0);
+        space.begin_snapshot(crate::rdb::Compression::None, crate::rdb::Pieces::Whole, &policy, 0);
         let mut incoming = space.incoming();
         let hash = incoming.hash(b"new");
         assert_eq!(incoming.insert(0, hash, b"new", NewStr::Int(1), None, 0), Ok(()));

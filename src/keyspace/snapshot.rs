@@ -27,7 +27,8 @@ use super::segment::Segment;
 use super::space::Garbage;
 use super::table::{Place, Table};
 use super::{Keyspace, SHARED_BYTES, StrRef, ValueRef, slot};
-use crate::rdb::{Access, Compression, write_record};
+use crate::rdb::{Access, Compression, LargeWriter, Piece, Pieces, is_large, write_record};
+use crate::types::Object;
 
 /// A chunk is closed when it has reached this size; only one very large record makes it much larger.
 pub const CHUNK_BYTES: usize = 64 << 10;
@@ -64,6 +65,8 @@ pub struct SnapshotChunk {
     pub records: u64,
     /// All keys are in these slots.
     pub slots: RangeInclusive<u16>,
+    /// The last record goes on in the next chunk.
+    pub open: bool,
     pub bytes: Vec<u8>,
 }
 
@@ -97,6 +100,12 @@ pub struct Snapshot {
     detached: Vec<Table>,
     open: Vec<SnapshotChunk>,
     closed: VecDeque<SnapshotChunk>,
+    /// Large values that are still to be written, as they were at the cut, the first of them perhaps in part.
+    large: VecDeque<Large>,
+    /// Chunks of theirs.
+    closed_large: VecDeque<SnapshotChunk>,
+    /// The chunk that was taken last ends in the middle of a record.
+    mid_record: bool,
     /// Bytes of all chunks, open and closed.
     queued_bytes: usize,
     stats: SnapshotStats,
@@ -105,10 +114,21 @@ pub struct Snapshot {
     walk: Walk,
 }
 
+/// A large value on its way.
+#[derive(Debug)]
+struct Large {
+    db: u32,
+    slot: u16,
+    writer: LargeWriter,
+    /// What there is of a record that cannot be sent in pieces.
+    begun: Option<SnapshotChunk>,
+}
+
 /// How entries become records.
 #[derive(Debug)]
 struct RecordWriter {
     compression: Compression,
+    pieces: Pieces,
     policy: Policy,
     now_ms: u64,
 }
@@ -153,6 +173,9 @@ impl Snapshot {
             detached: Vec::new(),
             open: Vec::new(),
             closed: VecDeque::new(),
+            large: VecDeque::new(),
+            closed_large: VecDeque::new(),
+            mid_record: false,
             queued_bytes: 0,
             stats: SnapshotStats::default(),
             walk_db: 0,
@@ -185,6 +208,12 @@ impl Snapshot {
     /// Writes an entry at the end of a chunk. The chunk to go on with.
     #[inline]
     fn write_entry(&mut self, mut chunk: SnapshotChunk, slots: &RangeInclusive<u16>, entry: &Entry) -> SnapshotChunk {
+        if let ValueRef::Object(object) = entry.value()
+            && is_large(object)
+        {
+            self.put_off(chunk.db, object, entry);
+            return chunk;
+        }
         let length = chunk.bytes.len();
         self.writer.write(&mut chunk.bytes, entry);
         chunk.records += 1;
@@ -199,6 +228,47 @@ impl Snapshot {
         let next = SnapshotChunk::new(chunk.db);
         self.closed.push_back(chunk);
         next
+    }
+
+    /// Keeps a large value as it is now, to be written bit by bit.
+    #[cold]
+    fn put_off(&mut self, db: u32, object: &Object, entry: &Entry) {
+        let RecordWriter { pieces, .. } = self.writer;
+        let access = self.writer.access(entry);
+        let writer = LargeWriter::new(entry.key(), object, entry.expire_at_ms(), access, pieces);
+        self.large.push_back(Large { db, slot: slot::slot(entry.key()), writer, begun: None });
+        self.stats.keys += 1;
+    }
+
+    /// Writes a chunk of the first large value. Its bytes.
+    fn write_large(&mut self) -> usize {
+        let Some(large) = self.large.front_mut() else { return 0 };
+        let mut chunk = large.begun.take().unwrap_or_else(|| SnapshotChunk::new(large.db));
+        let before = chunk.bytes.len();
+        let piece = large.writer.step(&mut chunk.bytes, CHUNK_BYTES);
+        let written = chunk.bytes.len() - before;
+        self.queued_bytes += written;
+        self.stats.bytes += written as u64;
+        if piece == Piece::Open && self.writer.pieces == Pieces::Parts {
+            large.begun = Some(chunk);
+            return written;
+        }
+        chunk.widen(&(large.slot..=large.slot));
+        chunk.records = 1;
+        chunk.open = piece == Piece::Open;
+        if piece == Piece::Last {
+            self.large.pop_front();
+        }
+        self.closed_large.push_back(chunk);
+        written
+    }
+
+    /// The oldest chunk that is complete. Between those of one record there is no other.
+    fn take_closed(&mut self) -> Option<SnapshotChunk> {
+        let next = if self.mid_record { None } else { self.closed.pop_front() };
+        let chunk = next.or_else(|| self.closed_large.pop_front())?;
+        self.mid_record = chunk.open;
+        Some(chunk)
     }
 
     /// The chunk of that database that is being filled.
@@ -280,7 +350,7 @@ impl SnapshotChunk {
     fn new(db: u32) -> Self {
         // No slot is in this range.
         let slots = RangeInclusive::new(u16::MAX, 0);
-        Self { db, records: 0, slots, bytes: Vec::with_capacity(CHUNK_BYTES + CHUNK_SLACK) }
+        Self { db, records: 0, slots, open: false, bytes: Vec::with_capacity(CHUNK_BYTES + CHUNK_SLACK) }
     }
 
     fn widen(&mut self, slots: &RangeInclusive<u16>) {
@@ -291,7 +361,8 @@ impl SnapshotChunk {
 impl Keyspace {
     /// Makes this moment the cut of a snapshot: the same work however many keys there are. No entry is handed out to be changed; no other snapshot
     /// runs.
-    pub fn begin_snapshot(&mut self, compression: Compression, policy: &Policy, now_ms: u64) {
+    /// `pieces`: how large values are written.
+    pub fn begin_snapshot(&mut self, compression: Compression, pieces: Pieces, policy: &Policy, now_ms: u64) {
         debug_assert!(self.snapshot.is_none(), "one snapshot at a time");
         debug_assert!(self.away.iter().all(|away| *away == 0), "keys are away at the cut");
         self.epoch += 1;
@@ -300,7 +371,7 @@ impl Keyspace {
         }
         let ambiguous = self.stale_marks.is_some_and(|oldest| self.epoch - oldest >= MARKS);
         let mark = (!ambiguous).then_some((self.epoch % MARKS) as u8 + 1);
-        let writer = RecordWriter { compression, policy: *policy, now_ms };
+        let writer = RecordWriter { compression, pieces, policy: *policy, now_ms };
         self.snapshot = Some(Box::new(Snapshot::new(writer, mark)));
     }
 
@@ -310,7 +381,9 @@ impl Keyspace {
         let mut spent = 0;
         while spent < budget {
             spent += SEGMENT_BYTES;
-            if !snapshot.detached.is_empty() {
+            if !snapshot.large.is_empty() {
+                spent += snapshot.write_large();
+            } else if !snapshot.detached.is_empty() {
                 spent += snapshot.pop_segment(&self.hasher);
             } else if let Some(table) = self.tables.get_mut(snapshot.walk_db) {
                 match table.cut {
@@ -329,7 +402,7 @@ impl Keyspace {
     /// The oldest chunk that is complete.
     pub fn take_chunk(&mut self) -> Option<SnapshotChunk> {
         let snapshot = self.snapshot.as_deref_mut()?;
-        let chunk = snapshot.closed.pop_front()?;
+        let chunk = snapshot.take_closed()?;
         snapshot.queued_bytes -= chunk.bytes.len();
         Some(chunk)
     }

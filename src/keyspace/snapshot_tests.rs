@@ -1,10 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::hash::Dice;
 use super::super::slot::{SLOTS, slot};
-use super::super::{Expiry, NewStr, Value, Visit};
+use super::super::{Expiry, HeldMut, NewStr, Value, Visit};
 use super::*;
+use crate::observe::digest::{Expires, value_digest};
 use crate::rdb::Records;
+use crate::types::set::Set;
 
 const DATABASES: usize = 3;
 const NOW_MS: u64 = 1_000_000;
@@ -247,7 +249,7 @@ impl World {
         self.all_home();
         self.lent = lent;
         self.cut = Some((contents(&self.space), Contents::new()));
-        self.space.begin_snapshot(Compression::Lzf, &self.policy, self.now_ms);
+        self.space.begin_snapshot(Compression::Lzf, crate::rdb::Pieces::Whole, &self.policy, self.now_ms);
         assert_eq!(self.space.snapshot_stats(), SnapshotStats::default(), "the cut writes nothing");
         self.unmarked += usize::from(self.space.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark.is_none()));
     }
@@ -301,7 +303,7 @@ fn filled(keys: usize) -> Keyspace {
 #[test]
 fn the_cut_touches_no_segment_and_empty_databases_end_at_once() {
     let mut space = filled(20_000);
-    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     assert_eq!((space.queued_bytes(), space.snapshot_stats()), (0, SnapshotStats::default()));
     for table in &space.tables {
         let unwritten = (0..table.segments() as u32).filter(|number| table.is_unwritten(*number)).count();
@@ -310,11 +312,11 @@ fn the_cut_touches_no_segment_and_empty_databases_end_at_once() {
     }
     assert_eq!(finish(&mut space).len(), 20_000);
     // Abandoned before anything was written.
-    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     assert!(!space.end_snapshot().drop_some(1));
     assert_eq!(contents(&space).len(), 20_000);
     let mut empty = Keyspace::new(0..SLOTS, DATABASES, 7);
-    empty.begin_snapshot(Compression::None, &Policy::default(), 0);
+    empty.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     assert_eq!(empty.snapshot_some(1 << 20), Walk::Done);
     assert!(empty.take_chunk().is_none());
 }
@@ -323,7 +325,7 @@ fn the_cut_touches_no_segment_and_empty_databases_end_at_once() {
 fn a_flushed_table_is_written_and_freed_bit_by_bit() {
     let mut space = filled(20_000);
     let before = contents(&space);
-    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     space.snapshot_some(100_000);
     let mut garbage = space.flush_all();
     while garbage.drop_some(1000) {}
@@ -353,7 +355,7 @@ fn many_databases_are_open_at_a_bounded_price() {
         space.view(n % 100, 0, &policy).set_string(format!("key:{n}").as_bytes(), NewStr::Int(1), Expiry::None);
     }
     let before = contents(&space);
-    space.begin_snapshot(Compression::None, &policy, 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &policy, 0);
     for n in 0..1000 {
         space.view(n % 100, 0, &policy).set_string(format!("key:{n}").as_bytes(), NewStr::Int(2), Expiry::None);
     }
@@ -369,7 +371,7 @@ fn access_is_told_where_the_policy_goes_by_it() {
         let policy = Policy { kind, ..Policy::default() };
         let mut space = Keyspace::new(0..SLOTS, 1, 7);
         space.view(0, NOW_MS, &policy).set_string(b"key", NewStr::Int(1), Expiry::None);
-        space.begin_snapshot(Compression::None, &policy, now_ms);
+        space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &policy, now_ms);
         while space.snapshot_some(1000) == Walk::More {}
         let chunk = space.take_chunk().expect("a key");
         let record = Records::new(&chunk.bytes, u64::MAX).next().expect("a key").expect("sound");
@@ -389,7 +391,7 @@ fn writers_ahead_of_the_consumer_are_seen() {
     for n in 0..20 {
         space.view(0, 0, &policy).set_string(format!("key:{n}").as_bytes(), NewStr::Copy(&value), Expiry::None);
     }
-    space.begin_snapshot(Compression::Lzf, &policy, 0);
+    space.begin_snapshot(Compression::Lzf, crate::rdb::Pieces::Whole, &policy, 0);
     for n in 0..4 {
         assert!(!space.snapshot_backlogged());
         assert!(space.view(0, 0, &policy).remove(format!("key:{n}").as_bytes()));
@@ -413,7 +415,7 @@ fn overwrite(space: &mut Keyspace, keys: usize) {
 fn a_change_writes_its_key_and_no_more() {
     let mut space = filled(10_000);
     let before = contents(&space);
-    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     for _ in 0..3 {
         overwrite(&mut space, 100);
         assert_eq!((space.snapshot_stats().forced_keys, space.snapshot_stats().keys), (100, 100));
@@ -427,7 +429,7 @@ fn marks_that_are_left_behind_are_never_taken_for_new_ones() {
     let mut space = filled(5000);
     let mut with_marks = Vec::new();
     for _ in 0..8 {
-        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
         with_marks.push(space.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark.is_some()));
         overwrite(&mut space, 1000);
         drop(space.end_snapshot());
@@ -435,13 +437,13 @@ fn marks_that_are_left_behind_are_never_taken_for_new_ones() {
     assert_eq!(with_marks, [true, true, true, false, false, false, false, false]);
     for _ in 0..4 {
         let before = contents(&space);
-        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
         overwrite(&mut space, 2000);
         assert_eq!(finish(&mut space), before);
     }
     assert_eq!(space.stale_marks, None);
     // One that is lent when the walk comes by keeps its mark.
-    space.begin_snapshot(Compression::None, &Policy::default(), 0);
+    space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
     overwrite(&mut space, 1);
     let hash = space.hasher().hash(b"key:0");
     let visit = space.check_out(0, hash, b"key:0", 0, false);
@@ -451,7 +453,92 @@ fn marks_that_are_left_behind_are_never_taken_for_new_ones() {
     space.end_lending(0, hash, b"key:0");
     for _ in 0..4 {
         let before = contents(&space);
-        space.begin_snapshot(Compression::None, &Policy::default(), 0);
+        space.begin_snapshot(Compression::None, crate::rdb::Pieces::Whole, &Policy::default(), 0);
         assert_eq!(finish(&mut space), before);
+    }
+}
+
+/// A set of many members.
+fn large_set(space: &mut Keyspace, db: usize, key: &str, members: usize) {
+    let mut set = Set::new();
+    (0..members).for_each(|n| assert!(set.add(format!("member:{n}").as_bytes())));
+    space.view(db, 0, &Policy::default()).set_full(key.as_bytes(), set);
+}
+
+fn digest(value: ValueRef<'_>) -> String {
+    value_digest(value, Expires::Never).hex()
+}
+
+/// What the chunks say, with the parts of a key put together. Between the chunks of one record there is no other.
+fn read_large(chunks: Vec<SnapshotChunk>) -> HashMap<(u32, Vec<u8>), Value> {
+    let encodings = crate::types::Encodings::default();
+    let mut found: HashMap<(u32, Vec<u8>), Value> = HashMap::new();
+    let mut bytes = Vec::new();
+    for chunk in chunks {
+        bytes.extend(chunk.bytes);
+        if chunk.open {
+            continue;
+        }
+        for record in Records::new(&std::mem::take(&mut bytes), u64::MAX) {
+            let record = record.expect("sound");
+            let value = record.decode(u64::MAX, &encodings).expect("sound");
+            let name = (chunk.db, record.key.to_vec());
+            if record.part {
+                let Some(Value::Object(whole)) = found.get_mut(&name) else { panic!("a part without a beginning") };
+                crate::rdb::append(whole, &value, &encodings).expect("new members");
+            } else {
+                assert!(found.insert(name, value).is_none(), "a key comes twice");
+            }
+        }
+    }
+    assert!(bytes.is_empty(), "the last record is not whole");
+    found
+}
+
+#[test]
+fn large_values_go_piece_by_piece_as_they_were_at_the_cut() {
+    let policy = Policy::default();
+    for pieces in [Pieces::Whole, Pieces::Parts] {
+        let mut space = filled(500);
+        let sizes = [("a", 30_000), ("b", 20_000), ("c", 10_000), ("gone", 15_000)];
+        sizes.iter().for_each(|(key, members)| large_set(&mut space, 0, key, *members));
+        large_set(&mut space, 1, "flushed", 12_000);
+        let mut expected = HashMap::new();
+        for db in 0..2 {
+            space.for_each_from(db, 0, usize::MAX, 0, |key, value, _| {
+                expected.insert((db as u32, key.to_vec()), digest(value));
+            });
+        }
+        space.begin_snapshot(Compression::None, pieces, &policy, 0);
+        let (mut chunks, mut turn, mut largest) = (Vec::new(), 0, 0);
+        loop {
+            let walk = space.snapshot_some(1);
+            while let Some(chunk) = space.take_chunk() {
+                largest = largest.max(chunk.bytes.len());
+                chunks.push(chunk);
+            }
+            if walk == Walk::Done {
+                break;
+            }
+            turn += 1;
+            let mut view = space.view(0, 0, &policy);
+            view.set_string(format!("key:{}", turn * 2 % 500).as_bytes(), NewStr::Copy(&[b'x'; 30_000]), Expiry::None);
+            if let Ok(Some(HeldMut::Full(set))) = view.collection_to_change::<Set>(b"b") {
+                set.remove(format!("member:{turn}").as_bytes());
+                set.add(format!("new:{turn}").as_bytes());
+            }
+            match turn {
+                2 => assert!(view.remove(b"gone")),
+                3 => drop(space.flush(1)),
+                _ => {}
+            }
+        }
+        assert!(turn > 10 && largest < 2 * CHUNK_BYTES, "{turn} turns, chunks of up to {largest} bytes");
+        drop(space.end_snapshot());
+        let found = read_large(chunks);
+        assert_eq!(found.len(), expected.len());
+        for (name, value) in &found {
+            assert_eq!(digest(value.as_ref()), expected[name], "{pieces:?} {name:?}");
+        }
     }
 }

@@ -28,6 +28,8 @@ pub enum Reason {
     /// A collection in a packed form that is damaged.
     Packed,
     NotAScore,
+    /// A part of a value of which there is no beginning, or one of another type.
+    PartOfAnother,
     /// An element stands twice in its collection.
     DuplicateElement,
     /// More bytes than the value takes.
@@ -80,6 +82,7 @@ impl fmt::Display for Reason {
             Reason::Empty => f.write_str("a collection without elements"),
             Reason::Stream => f.write_str("a stream's entries, counts or groups are damaged"),
             Reason::Packed => f.write_str("a packed collection is damaged"),
+            Reason::PartOfAnother => f.write_str("a part of a value without its beginning"),
             Reason::NotAScore => f.write_str("a score that is no number"),
             Reason::DuplicateElement => f.write_str("an element stands twice in its collection"),
             Reason::Trailing => f.write_str("a value is followed by more bytes"),

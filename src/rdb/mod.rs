@@ -17,6 +17,7 @@ mod dump;
 mod error;
 pub mod frame;
 mod hash;
+mod large;
 pub mod length;
 mod list;
 pub mod lzf;
@@ -32,6 +33,7 @@ mod zset;
 
 pub use dump::{RestoreError, dump, restore};
 pub use error::{Error, Reason};
+pub use large::{LargeWriter, Piece, Pieces, append, is_large};
 pub use reader::{Item, Reader, library_name};
 pub use record::{Access, Record, Records, write_record};
 pub use stream::{Header, StreamPosition, StreamWriter};

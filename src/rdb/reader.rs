@@ -3,12 +3,15 @@
 //! Invariants
 //! - an item is given out when all of its bytes are there: from the bytes at hand if it lies in them whole, else from a copy that grows as
 //!   the bytes arrive, whatever length the data claims
+//! - what has arrived of a large item is gone through again only when it has grown by half, so that an item costs a few times its length, in however
+//!   many pieces and elements it comes. It may then be given out late: [`Reader::drain`] has what is left when nothing more comes
 //! - every byte up to the end mark goes into the checksum once
 //! - behind the end nothing is taken: what is left of the input belongs to whatever follows
 //!
 //! Knows nothing of where the bytes come from, nor of databases and keys that exist.
 
 use super::crc::Crc64;
+use super::large::PART;
 use super::length;
 use super::record::{FIRST_OPCODE, Record};
 use super::string::{self, Text};
@@ -33,6 +36,9 @@ const END_MARK_BYTES: usize = 1;
 
 /// Room for an item that came in pieces is not kept beyond this.
 const KEEP_BYTES: usize = 64 << 10;
+
+/// Up to this length an item is gone through again as soon as what it lacked at least has arrived.
+const SHORT_BYTES: usize = 1 << 10;
 
 /// One thing in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +88,10 @@ enum State {
 pub struct Reader {
     max_string_bytes: u64,
     progress: Progress,
-    /// The beginning of an item that has not arrived whole, or the item that was given out last.
+    /// What has arrived of items that did not arrive whole. Up to `given`, it has been given out.
     held: Vec<u8>,
-    /// Bytes that what is held lacks at least; 0 when it has been given out.
+    given: usize,
+    /// Bytes that what is held lacks before it is worth going through; 0 when nothing is.
     missing: u64,
 }
 
@@ -100,7 +107,7 @@ impl Reader {
     /// A reader that refuses strings beyond `max_string_bytes`, and with `verify` (`rdbchecksum`) streams with a wrong checksum.
     pub fn new(max_string_bytes: u64, verify: bool) -> Reader {
         let progress = Progress { state: State::Signature, offset: 0, checksum: verify.then(Crc64::new) };
-        Reader { max_string_bytes, progress, held: Vec::new(), missing: 0 }
+        Reader { max_string_bytes, progress, held: Vec::new(), given: 0, missing: 0 }
     }
 
     /// Takes the next item off `input`, which goes on where the last input ended. `None`: all of the input is taken, or the stream has ended,
@@ -112,7 +119,7 @@ impl Reader {
         if self.progress.state == State::Ended || input.is_empty() {
             return Ok(None);
         }
-        if self.missing > 0 {
+        if self.holds() {
             return self.next_held(input);
         }
         let (all, mut rest) = (*input, *input);
@@ -131,17 +138,55 @@ impl Reader {
         }
     }
 
+    /// The next item of what has arrived already, when no more bytes come. `None`: there is none that is whole.
+    pub fn drain(&mut self) -> Result<Option<Item<'_>>, Error> {
+        if self.progress.state == State::Ended || !self.holds() {
+            return Ok(None);
+        }
+        match self.parse_held() {
+            Err(Reason::Incomplete { .. }) => Ok(None),
+            Ok(_) | Err(_) => self.give_held().map(Some),
+        }
+    }
+
+    /// Whether the next item begins in what is held.
+    #[inline]
+    fn holds(&self) -> bool {
+        self.given < self.held.len()
+    }
+
     /// Keeps the beginning of an item.
     fn hold(&mut self, bytes: &[u8], missing: u64) {
         self.held.clear();
         self.held.shrink_to(KEEP_BYTES);
         self.held.extend_from_slice(bytes);
+        self.given = 0;
         self.missing = missing;
     }
 
     /// The next item, whose beginning is held.
     fn next_held<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<Item<'a>>, Error> {
-        while self.missing > 0 {
+        let all = *input;
+        loop {
+            if self.missing == 0 {
+                match self.parse_held() {
+                    Err(Reason::Incomplete { missing }) => {
+                        self.held.drain(..self.given);
+                        self.given = 0;
+                        let length = self.held.len() as u64;
+                        self.missing = if length < SHORT_BYTES as u64 { missing } else { missing.max(length / 2) };
+                    }
+                    Ok(length) => {
+                        // What was taken beyond the item goes back, as far as it is still at hand.
+                        let beyond = self.held.len() - self.given - length;
+                        let back = beyond.min(all.len() - input.len());
+                        *input = &all[all.len() - input.len() - back..];
+                        self.held.truncate(self.held.len() - back);
+                        return self.give_held().map(Some);
+                    }
+                    Err(_) => return self.give_held().map(Some),
+                }
+            }
             let take = input.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX));
             let (taken, rest) = input.split_at(take);
             *input = rest;
@@ -150,20 +195,30 @@ impl Reader {
             if self.missing > 0 {
                 return Ok(None);
             }
-            // What was missing may have been no more than a length.
-            match self.progress.parse(&mut &self.held[..], self.max_string_bytes) {
-                Err(Reason::Incomplete { missing }) => self.missing = missing,
-                Ok(_) | Err(_) => break,
-            }
         }
-        let mut rest = &self.held[..];
+    }
+
+    /// The length of the item that is held.
+    fn parse_held(&self) -> Result<usize, Reason> {
+        let held = &self.held[self.given..];
+        let mut rest = held;
+        self.progress.parse(&mut rest, self.max_string_bytes)?;
+        Ok(held.len() - rest.len())
+    }
+
+    /// Gives out the item that is held, or says what is wrong with it.
+    fn give_held(&mut self) -> Result<Item<'_>, Error> {
+        let held = &self.held[self.given..];
+        let mut rest = held;
         match self.progress.parse(&mut rest, self.max_string_bytes) {
             Ok(item) => {
-                debug_assert!(rest.is_empty(), "more than was missing was taken");
-                self.progress.advance(&self.held, &item)?;
-                Ok(Some(item))
+                let length = held.len() - rest.len();
+                self.progress.advance(&held[..length], &item)?;
+                self.given += length;
+                self.missing = 0;
+                Ok(item)
             }
-            Err(reason) => Err(self.progress.error(self.held.len() - rest.len(), reason)),
+            Err(reason) => Err(self.progress.error(held.len() - rest.len(), reason)),
         }
     }
 
@@ -174,12 +229,14 @@ impl Reader {
 
     /// Bytes that were taken so far.
     pub fn offset(&self) -> u64 {
-        let held = if self.missing > 0 { self.held.len() } else { 0 };
-        self.progress.offset + held as u64
+        self.progress.offset + (self.held.len() - self.given) as u64
     }
 
-    /// To be asked when no more bytes come: an error unless the stream has ended.
+    /// To be asked when no more bytes come and [`Reader::drain`] has given out what there was: an error unless the stream has ended.
     pub fn finish(&self) -> Result<(), Error> {
+        if self.has_ended() && self.holds() {
+            return Err(self.progress.error(0, Reason::Trailing));
+        }
         if self.has_ended() {
             return Ok(());
         }
@@ -192,6 +249,8 @@ impl Progress {
     #[inline]
     fn parse<'a>(&self, input: &mut &'a [u8], max: u64) -> Result<Item<'a>, Reason> {
         match self.state {
+            // Only frames have parts.
+            State::Body { .. } if input.first() == Some(&PART) => take_array::<1>(input).and(Err(Reason::Type(PART))),
             State::Body { .. } if input.first().is_some_and(|&byte| Record::begins_with(byte)) => {
                 Ok(Item::Record { offset: self.offset, record: Record::read(input, max)? })
             }

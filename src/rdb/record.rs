@@ -2,6 +2,7 @@
 //!
 //! A run of records is the same in files, in streams to replicas and in frames.
 
+use super::large::PART;
 use super::string::{self, Compression, Text};
 use super::{Reason, length, take_array, value};
 use crate::keyspace::{Value, ValueRef};
@@ -36,6 +37,15 @@ pub fn write_record<'a>(
     compression: Compression,
 ) {
     let value = value.into();
+    write_head(out, expire_at_ms, access);
+    out.push(value::type_of(value));
+    string::write_bytes(out, key, compression);
+    value::write(out, value, compression);
+}
+
+/// What stands before the type.
+#[inline]
+pub(super) fn write_head(out: &mut Vec<u8>, expire_at_ms: Option<u64>, access: Access) {
     if let Some(at_ms) = expire_at_ms {
         out.push(EXPIRY_MS);
         out.extend_from_slice(&at_ms.to_le_bytes());
@@ -48,9 +58,6 @@ pub fn write_record<'a>(
         }
         Access::Frequency(frequency) => out.extend_from_slice(&[FREQUENCY, frequency]),
     }
-    out.push(value::type_of(value));
-    string::write_bytes(out, key, compression);
-    value::write(out, value, compression);
 }
 
 /// A key as it was read, its value not decoded yet.
@@ -63,6 +70,8 @@ pub struct Record<'a> {
     /// The RDB type of the value, one that [`Record::decode`] knows.
     pub kind: u8,
     pub value: &'a [u8],
+    /// The value goes on where that of an earlier record of the same key ended.
+    pub part: bool,
     /// The whole record, for [`Records`] elsewhere.
     pub raw: &'a [u8],
 }
@@ -72,6 +81,10 @@ impl<'a> Record<'a> {
     pub fn read(input: &mut &'a [u8], max_string_bytes: u64) -> Result<Record<'a>, Reason> {
         let all = *input;
         let (mut expire_at_ms, mut access) = (None, Access::Unknown);
+        let part = input.first() == Some(&PART);
+        if part {
+            take_array::<1>(input)?;
+        }
         let kind = loop {
             let [byte] = take_array(input)?;
             match byte {
@@ -89,7 +102,7 @@ impl<'a> Record<'a> {
         value::check(kind)?;
         let key = string::read_text(input, max_string_bytes)?;
         let value = value::skip(kind, input, max_string_bytes)?;
-        Ok(Record { key, expire_at_ms, access, kind, value, raw: &all[..all.len() - input.len()] })
+        Ok(Record { key, expire_at_ms, access, kind, value, part, raw: &all[..all.len() - input.len()] })
     }
 
     /// Whether a record begins with this byte.

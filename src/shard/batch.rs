@@ -83,7 +83,7 @@ pub struct Handover {
     pub rest: Vec<u8>,
 }
 
-/// A part of a snapshot, whole records only.
+/// A part of a snapshot.
 pub struct Chunk {
     /// Which snapshot.
     pub id: u64,
@@ -91,6 +91,8 @@ pub struct Chunk {
     /// The database of all its records; of a frame it says so itself.
     pub db: u32,
     pub records: u64,
+    /// Its last record goes on in the next chunk of the same core, before which no other core's may come.
+    pub open: bool,
     pub data: Bytes,
     /// This core has no more.
     pub last: bool,

@@ -210,6 +210,12 @@ fn insert(incoming: &mut Incoming, run: &Run<'_>, record: &Record<'_>, hash: Key
     let clock = run.policy.loaded_clock(record.access, run.now_ms);
     let database = usize::from(run.database);
     let (key, expire_at_ms) = (&record.key, record.expire_at_ms);
+    if record.part {
+        let part = record.decode(run.max_string_bytes, run.encodings).map_err(|reason| run.damaged(reason))?;
+        let whole = incoming.object_mut(database, hash, key).ok_or(Reason::PartOfAnother);
+        let appended = whole.and_then(|whole| rdb::append(whole, &part, run.encodings));
+        return appended.map_err(|reason| run.damaged(reason));
+    }
     let inserted = if record.kind == rdb::value::STRING {
         let mut bytes = record.value;
         let text = rdb::string::read_text(&mut bytes, run.max_string_bytes).map_err(|reason| run.damaged(reason))?;

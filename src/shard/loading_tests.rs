@@ -125,7 +125,7 @@ fn copy_by_frames(space: &mut Keyspace) -> Keyspace {
     let mut scratch = Vec::new();
     let preamble = Preamble { databases: 2, shards: 1, keys: 0, stream_db: 0 }.encode();
     assert!(matches!(reader.next(&mut &preamble[..]), Ok(Some(FrameItem::Preamble(_)))));
-    space.begin_snapshot(Compression::None, &policy, 0);
+    space.begin_snapshot(Compression::None, rdb::Pieces::Whole, &policy, 0);
     loop {
         let walk = space.snapshot_some(16 << 10);
         while let Some(chunk) = space.take_chunk() {
@@ -174,7 +174,7 @@ fn one_million() {
     overwrite(&mut space, "SET while no snapshot runs");
     for compression in [Compression::None, Compression::Lzf] {
         let started = Instant::now();
-        space.begin_snapshot(compression, &policy, 0);
+        space.begin_snapshot(compression, rdb::Pieces::Whole, &policy, 0);
         let begun = started.elapsed();
         let mut worst = begun;
         loop {
@@ -190,7 +190,7 @@ fn one_million() {
         per_key(&format!("writing down, {compression:?}"), KEYS, started);
         drop(space.end_snapshot());
     }
-    space.begin_snapshot(Compression::None, &policy, 0);
+    space.begin_snapshot(Compression::None, rdb::Pieces::Whole, &policy, 0);
     overwrite(&mut space, "SET in random order behind a cut, which writes all down");
     let mut chunks = Vec::new();
     while space.snapshot_some(1 << 20) == Walk::More {}

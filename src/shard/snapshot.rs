@@ -20,8 +20,8 @@ use super::{Chunk, Message, Shard, ShardIo};
 use crate::keyspace::{BACKLOG_BYTES, SnapshotChunk, SnapshotStats, Walk};
 use crate::node::Node;
 use crate::observe::info::SnapshotInfo;
-use crate::rdb::Compression;
 use crate::rdb::frame::{Contents, FrameEncoder};
+use crate::rdb::{Compression, Pieces};
 use crate::runtime::Core;
 use crate::runtime::task::{Queue, Receiver, Sender};
 
@@ -103,12 +103,12 @@ impl Shard {
             return;
         }
         self.end_snapshot();
-        let (compression, encoder) = match form {
-            SnapshotForm::Rdb if self.config.rdbcompression => (Compression::Lzf, None),
-            SnapshotForm::Rdb => (Compression::None, None),
-            SnapshotForm::Frames => (Compression::None, Some(FrameEncoder::new())),
+        let (compression, pieces, encoder) = match form {
+            SnapshotForm::Rdb if self.config.rdbcompression => (Compression::Lzf, Pieces::Whole, None),
+            SnapshotForm::Rdb => (Compression::None, Pieces::Whole, None),
+            SnapshotForm::Frames => (Compression::None, Pieces::Parts, Some(FrameEncoder::new())),
         };
-        self.keyspace.begin_snapshot(compression, &self.policy, self.now_ms);
+        self.keyspace.begin_snapshot(compression, pieces, &self.policy, self.now_ms);
         self.snapshots.sending = Some(Sending {
             id,
             encoder,
@@ -185,13 +185,13 @@ impl Shard {
     fn send_chunk(&mut self, io: &mut ShardIo, chunk: SnapshotChunk) {
         let shard = self.id;
         let Some(sending) = &mut self.snapshots.sending else { return };
-        let SnapshotChunk { db, records, slots, bytes } = chunk;
+        let SnapshotChunk { db, records, slots, open, bytes } = chunk;
         let data = match &mut sending.encoder {
             None => bytes,
             Some(encoder) => encoder.encode(&Contents { db: db as u16, slots, records }, &bytes),
         };
         sending.unacknowledged += data.len();
-        let chunk = Chunk { db, records, data: Bytes::from(data), ..empty(sending.id, shard) };
+        let chunk = Chunk { db, records, open, data: Bytes::from(data), ..empty(sending.id, shard) };
         self.post_chunk(io, chunk);
     }
 
@@ -269,5 +269,5 @@ impl Shard {
 }
 
 fn empty(id: u64, shard: usize) -> Chunk {
-    Chunk { id, shard, db: 0, records: 0, data: Bytes::new(), last: false }
+    Chunk { id, shard, db: 0, records: 0, open: false, data: Bytes::new(), last: false }
 }

@@ -79,7 +79,7 @@ fn the_trailer_is_always_checked() {
 #[test]
 fn other_types_and_malformed_content_are_bad_format() {
     for content in
-        [&b""[..], b"\x00", b"\x01\x01\x01a", b"\x12\x01a", b"\x00\x02a", b"\x00\x01ab", b"\x00\xc4\x00", b"\x00\xc0"]
+        [&b""[..], b"\x00", b"\x06\x01\x01a", b"\x12\x01a", b"\x00\x02a", b"\x00\x01ab", b"\x00\xc4\x00", b"\x00\xc0"]
     {
         assert_eq!(restore(&sealed(content, 10), LIMIT), Err(RestoreError::BadFormat), "{content:?}");
     }

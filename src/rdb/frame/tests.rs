@@ -217,7 +217,7 @@ fn headers_that_cannot_be_are_refused_before_their_payload() {
     let inflated = sealed(|header| (header.mark, header.records_len) = (MARK | FLAG_LZ4, 5 * 255 + 1), record);
     assert_eq!(reason(inflated), Reason::Lz4);
     assert_eq!(reason(sealed(|header| (header.mark, header.records_len) = (MARK | FLAG_LZ4, 50), record)), Reason::Lz4);
-    assert_eq!(reason(sealed(|_| {}, b"\x01\x01k\x01v")), Reason::Type(1));
+    assert_eq!(reason(sealed(|_| {}, b"\x06\x01k\x01v")), Reason::Type(6));
     assert_eq!(reason(b"REDIS0010 and so on, for more than a preamble".to_vec()), Reason::FrameMagic);
 }
 

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keyspace::StrRef;
 use crate::keyspace::Value;
 use crate::rdb::crc::crc64;
 use crate::rdb::{Access, Compression, Header, StreamPosition, StreamWriter, write_record};
@@ -124,6 +125,20 @@ fn read_in(stream: &[u8], max: u64, mut piece: impl FnMut() -> usize) -> Outcome
         assert_eq!(input.len(), 0, "input is left before the end");
         assert_eq!(reader.offset(), at as u64);
     }
+    loop {
+        match reader.drain() {
+            Ok(Some(Item::Record { record, .. })) => match Known::of(db, &record) {
+                Ok(known) => outcome.keys.push(known),
+                Err(reason) => outcome.result = outcome.result.and(Err(Error { offset: 0, reason })),
+            },
+            Ok(Some(other)) => outcome.others.push(format!("{other:?}")),
+            Ok(None) => break,
+            Err(error) => {
+                outcome.result = outcome.result.and(Err(error));
+                return outcome;
+            }
+        }
+    }
     outcome.result = outcome.result.and(reader.finish());
     outcome
 }
@@ -180,6 +195,34 @@ fn databases_are_selected_where_they_change_and_sized_once() {
     assert_eq!(writer.chunk(700, b""), b"\xfe\x42\xbc");
     assert_eq!(writer.chunk(1, b""), b"\xfe\x01");
     assert_eq!(writer.chunk(0, b""), b"\xfe\x00\xfb\x01\x00");
+}
+
+/// A value of many elements that comes in small pieces is not gone through for each of them.
+#[test]
+fn a_long_item_in_small_pieces() {
+    let mut set = crate::types::set::Set::new();
+    (0..200_000).for_each(|n: u32| assert!(set.add(&n.to_be_bytes())));
+    let set = Value::Object(Box::new(crate::types::Object::Set(set)));
+    let mut record = Vec::new();
+    write_record(&mut record, b"set", set.as_ref(), None, Access::Unknown, Compression::None);
+    write_record(&mut record, b"behind", StrRef::Int(1), None, Access::Unknown, Compression::None);
+    let mut writer = StreamWriter::new(true);
+    let mut stream = writer.header(&Header {
+        redis_version: "7.2.4",
+        created_s: 0,
+        used_memory_bytes: 0,
+        position: None,
+        sizes: &[],
+    });
+    stream.extend(writer.chunk(0, &record));
+    stream.extend(record);
+    stream.extend(writer.finish());
+    for piece in [100, 4096, 1 << 20] {
+        let outcome = read_in(&stream, LIMIT, || piece);
+        assert_eq!(outcome.result, Ok(()));
+        let keys: Vec<&[u8]> = outcome.keys.iter().map(|known| &known.key[..]).collect();
+        assert_eq!(keys, [&b"set"[..], b"behind"]);
+    }
 }
 
 proptest! {
@@ -340,8 +383,8 @@ fn error_of(body: &[u8]) -> String {
 #[test]
 fn what_cannot_be_loaded_is_refused_by_name() {
     for (body, message) in [
-        (&b"\xfe\x00\x01\x01k\x01\x01a"[..], "RDB: at byte 12: list values are not supported (RDB type 1)"),
-        (b"\x15\x01k", "RDB: at byte 10: stream values are not supported (RDB type 21)"),
+        (&b"\xfe\x00\x06\x01k\x01\x01a"[..], "RDB: at byte 12: module values are not supported (RDB type 6)"),
+        (b"\x07\x01k", "RDB: at byte 10: module values are not supported (RDB type 7)"),
         (b"\xfc\x01\x02\x03\x04\x05\x06\x07\x08\x07", "RDB: at byte 19: module values are not supported (RDB type 7)"),
         (b"\x08\x01k", "RDB: at byte 10: unknown RDB type 8"),
         (b"\xf3", "RDB: at byte 10: unknown RDB type 243"),

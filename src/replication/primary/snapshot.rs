@@ -69,6 +69,9 @@ pub struct Snapshot {
     /// Where the first piece begins, and the last one ends.
     begin: u64,
     end: u64,
+    /// The shard in whose record the last piece ends, and the chunks of others that came meanwhile.
+    open: Option<usize>,
+    waiting: VecDeque<Chunk>,
     /// Shards that have sent all they have.
     shards_done: usize,
     /// Chunks that came before the place of the cut was known.
@@ -90,6 +93,8 @@ impl Snapshot {
             pieces: VecDeque::new(),
             begin: 0,
             end: 0,
+            open: None,
+            waiting: VecDeque::new(),
             shards_done: 0,
             early: Vec::new(),
             spooled: 0,
@@ -128,7 +133,21 @@ impl Snapshot {
 
     /// Takes a chunk in. `true` when it was the last of all.
     pub fn chunk(&mut self, chunk: Chunk, shards: usize) -> bool {
-        let Chunk { shard, db, data, last, .. } = chunk;
+        // Their number is bounded by the credit of the shards.
+        self.waiting.push_back(chunk);
+        while let Some(next) = self.waiting.iter().position(|chunk| self.open.is_none_or(|shard| chunk.shard == shard))
+            && let Some(chunk) = self.waiting.remove(next)
+        {
+            if self.take_in(chunk, shards) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn take_in(&mut self, chunk: Chunk, shards: usize) -> bool {
+        let Chunk { shard, db, data, last, open, .. } = chunk;
+        self.open = open.then_some(shard);
         if !data.is_empty() {
             match &mut self.framing {
                 Framing::Rdb(writer) => {
@@ -220,6 +239,7 @@ impl Snapshot {
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.early.clear();
+        self.waiting.clear();
         self.begin = self.end;
     }
 }

@@ -204,7 +204,14 @@ impl World {
     fn chunk(&mut self, shard: usize, data: &[u8], last: bool) {
         let id = self.snapshots.last().expect("asked for").0;
         let data = Bytes::copy_from_slice(data);
-        self.tell(Event::Chunk(Box::new(Chunk { id, shard, db: 0, records: 1, data, last })));
+        self.tell(Event::Chunk(Box::new(Chunk { id, shard, db: 0, records: 1, open: false, data, last })));
+    }
+
+    /// A chunk whose last record goes on in the shard's next one.
+    fn open_chunk(&mut self, shard: usize, data: &[u8]) {
+        let id = self.snapshots.last().expect("asked for").0;
+        let data = Bytes::copy_from_slice(data);
+        self.tell(Event::Chunk(Box::new(Chunk { id, shard, db: 0, records: 1, open: true, data, last: false })));
     }
 
     fn whole_snapshot(&mut self) {
@@ -282,6 +289,23 @@ fn check_rdb(rdb: &[u8]) -> usize {
     reader.finish().expect("a whole file");
     assert!(input.is_empty());
     records
+}
+
+/// Nothing comes between the pieces of a record, whoever else sends meanwhile.
+#[test]
+fn a_record_in_pieces_stays_together() {
+    let mut world = World::new(settings());
+    world.join(1);
+    world.cut();
+    let (a, b, c) = (record(b'a'), record(b'b'), record(b'c'));
+    world.open_chunk(0, &a[..2]);
+    world.open_chunk(1, &b[..3]);
+    world.chunk(1, &b[3..], false);
+    world.chunk(1, &c, true);
+    world.open_chunk(0, &a[2..4]);
+    world.chunk(0, &a[4..], true);
+    let id = world.id();
+    assert_eq!(check_rdb(&check_full_sync(&world.take(1), &id, 0)), 3);
 }
 
 /// A record of an RDB file: key `key`, value `v`.

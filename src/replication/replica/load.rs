@@ -180,8 +180,13 @@ impl Loader {
 
     /// No more bytes come: what is left leaves for the shards.
     pub fn finish(&mut self) -> Result<Summary, LoadError> {
-        match &self.form {
-            Form::Rdb(reader) => reader.finish()?,
+        match std::mem::replace(&mut self.form, Form::Unknown) {
+            Form::Rdb(mut reader) => {
+                while let Some(item) = reader.drain()? {
+                    self.item(&item, self.taken)?;
+                }
+                reader.finish()?;
+            }
             Form::Frames(reader) => reader.finish()?,
             Form::Unknown => {
                 return Err(Error { offset: 0, reason: Reason::Incomplete { missing: 1 } }.into());
@@ -195,13 +200,20 @@ impl Loader {
 
     fn feed_rdb(&mut self, reader: &mut Reader, rest: &mut &[u8]) -> Result<(), LoadError> {
         while let Some(item) = reader.next(rest)? {
-            match item {
-                Item::Record { offset, record } => self.record(offset, &record),
-                Item::SelectDb(database) => self.select(database, self.taken - rest.len() as u64)?,
-                Item::Aux { key, value } => self.note(&key, &value),
-                Item::FunctionLibrary { .. } => warn!("A library of functions in the snapshot is left out"),
-                Item::Version(_) | Item::Resize { .. } | Item::SlotInfo { .. } | Item::End => {}
-            }
+            self.item(&item, self.taken - rest.len() as u64)?;
+        }
+        Ok(())
+    }
+
+    /// What stands in the snapshot up to an offset.
+    #[inline]
+    fn item(&mut self, item: &Item<'_>, end: u64) -> Result<(), LoadError> {
+        match item {
+            Item::Record { offset, record } => self.record(*offset, record),
+            Item::SelectDb(database) => self.select(*database, end)?,
+            Item::Aux { key, value } => self.note(key, value),
+            Item::FunctionLibrary { .. } => warn!("A library of functions in the snapshot is left out"),
+            Item::Version(_) | Item::Resize { .. } | Item::SlotInfo { .. } | Item::End => {}
         }
         Ok(())
     }

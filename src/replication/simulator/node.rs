@@ -352,7 +352,7 @@ impl Node {
         part.credit -= data.len() as i64;
         part.is_over = part.left.is_empty();
         let (id, last) = (source.id, part.is_over);
-        let chunk = Chunk { id, shard, db: db.into(), records, data: data.into(), last };
+        let chunk = Chunk { id, shard, db: db.into(), records, open: false, data: data.into(), last };
         self.mail[shard].push_back(Mail::Chunk(Box::new(chunk)));
     }
 
