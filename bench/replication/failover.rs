@@ -9,6 +9,8 @@ use crate::{Error, Options, name};
 use std::time::{Duration, Instant};
 
 const KEYS: u64 = 10_000;
+/// When a Sentinel takes a primary for down.
+const DOWN_AFTER_MS: u32 = 1000;
 
 /// Waits until one of the nodes takes a write.
 fn first_write(nodes: &[Node]) -> Result<(), Error> {
@@ -32,7 +34,7 @@ fn measure(kind: Kind) -> Result<f64, Error> {
         replica.replicate(primary.port);
         wait_until("the replica's link is up", || replica.info().link_up());
     }
-    let _sentinels = Sentinels::over(&primary, &replicas.iter().collect::<Vec<_>>());
+    let _sentinels = Sentinels::over(&primary, &replicas.iter().collect::<Vec<_>>(), DOWN_AFTER_MS);
     let writers = Writers { port: primary.port, clients: 4, pipeline: 1, keys: KEYS };
     std::thread::scope(|scope| {
         // They end with the primary, which is an error to them.

@@ -112,9 +112,13 @@ impl Node {
         }
     }
 
-    /// SIGSTOP: the node keeps its sockets and says nothing any more.
+    /// SIGSTOP: the node keeps its sockets and says nothing any more. Returns when all of its threads stand still, which they do when one of them
+    /// has had the processor to see the signal.
+    #[track_caller]
     pub fn pause(&self) {
-        self.server().signal(libc::SIGSTOP);
+        let server = self.server();
+        server.signal(libc::SIGSTOP);
+        super::wait_until("it stands still", || super::proc::is_stopped(server.pid()));
     }
 
     pub fn resume(&self) {

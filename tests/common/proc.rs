@@ -13,6 +13,15 @@ fn status_field(path: &str, field: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
 }
 
+/// Whether all threads of a process are stopped.
+pub fn is_stopped(pid: u32) -> bool {
+    tasks(pid).all(|dir| {
+        let stat = fs::read_to_string(format!("{dir}/stat")).unwrap_or_default();
+        // Behind the name in parentheses, which may hold anything.
+        stat.rfind(')').is_some_and(|at| stat[at + 1..].trim_start().starts_with('T'))
+    })
+}
+
 /// Processor time a process has used so far, all its threads together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {

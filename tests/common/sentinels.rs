@@ -9,13 +9,13 @@ pub const BOUND: Duration = Duration::from_secs(60);
 pub struct Sentinels(pub Vec<Server>);
 
 impl Sentinels {
-    /// Over a primary that has its replicas already.
+    /// Over a primary that has its replicas already, and that counts as down when it has not answered for so long.
     #[track_caller]
-    pub fn over(primary: &Node, replicas: &[&Node]) -> Sentinels {
+    pub fn over(primary: &Node, replicas: &[&Node], down_after_ms: u32) -> Sentinels {
         let text = format!(
             "port {{port}}\ndir {{dir}}\nbind 127.0.0.1\nprotected-mode no\n\
              sentinel monitor group 127.0.0.1 {} 2\n\
-             sentinel down-after-milliseconds group 1000\n\
+             sentinel down-after-milliseconds group {down_after_ms}\n\
              sentinel failover-timeout group 6000\n\
              sentinel parallel-syncs group 2\n",
             primary.port
