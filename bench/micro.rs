@@ -16,6 +16,7 @@ use basalt::keyspace::{Expiry, Keyspace, NewStr, Policy, slot};
 use basalt::resp::parser::{Limits, Parsed, Parser};
 use basalt::resp::{Args, Out, Proto, Writer};
 use basalt::runtime::{self, Event, ExecutorId, Io, Service};
+use basalt::types::Encodings;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 #[global_allocator]
@@ -128,7 +129,7 @@ fn keyspace(c: &mut Criterion) {
 
 fn command(c: &mut Criterion) {
     let keys = shuffled_keys();
-    let policy = Policy::default();
+    let (policy, encodings) = (Policy::default(), Encodings::default());
     let mut keyspace = filled_keyspace(&policy, &keys);
     let commands = Commands::new();
     let mut parser = Parser::default();
@@ -145,7 +146,7 @@ fn command(c: &mut Criterion) {
                     let (_, command) = commands.resolve(args).expect("a command");
                     let Handler::Data(handler) = command.handler else { unreachable!("GET and SET work on data") };
                     let view = keyspace.view(0, NOW_MS, &policy);
-                    let mut ctx = Ctx::new(view, Writer::new(&mut out, Proto::Resp2), 512 << 20);
+                    let mut ctx = Ctx::new(view, Writer::new(&mut out, Proto::Resp2), 512 << 20, &encodings);
                     handler(&mut ctx, args).expect("a reply");
                 });
                 black_box(&out.buf);

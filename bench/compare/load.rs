@@ -99,7 +99,7 @@ impl Generator {
         let (said, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         let load = match self {
             Generator::Memtier(_) => read_memtier(&said, &errors),
-            Generator::RedisBenchmark(_) => read_redis_benchmark(&said, job),
+            Generator::RedisBenchmark(_) => read_redis_benchmark(&said, planned(job) as f64),
         };
         match load {
             Some(load) if out.status.success() => Ok(load),
@@ -182,12 +182,13 @@ fn planned(job: &Job) -> u64 {
     }
 }
 
-fn read_redis_benchmark(said: &str, job: &Job) -> Option<Load> {
+/// What it printed of a run of so many requests.
+pub fn read_redis_benchmark(said: &str, requests: f64) -> Option<Load> {
     let fields: Vec<f64> = said
         .lines()
         .filter(|line| !line.starts_with("\"test\""))
         .find_map(|line| line.split("\",\"").skip(1).map(|n| n.trim_matches('"').parse().ok()).collect())?;
     // rate, then latencies: average, minimum, p50, p95, p99, maximum.
     let &[per_second, _, _, p50, _, p99, ..] = fields.as_slice() else { return None };
-    Some(Load { requests: planned(job) as f64, per_second, p50, p99, p999: f64::NAN })
+    Some(Load { requests, per_second, p50, p99, p999: f64::NAN })
 }

@@ -20,6 +20,7 @@ mod scenarios;
 mod startup;
 mod stats;
 mod svg;
+mod types;
 
 // The raw client and the reader of /proc of the black-box tests.
 #[path = "../../tests/common/conn.rs"]
@@ -58,6 +59,8 @@ fn command() -> Command {
         .arg(flag("memory", "Instead: bytes a key over key and value, for a million keys"))
         .arg(flag("growth", "Instead: pings while twenty million keys are inserted"))
         .arg(flag("pubsub", "Instead: messages to subscribers"))
+        .arg(flag("types", "Instead: requests to large values of every type"))
+        .arg(flag("type-memory", "Instead: bytes an element of values of every type"))
         .arg(flag("startup", "Instead: time to the first PONG, processor use when idle"))
         .arg(number("keys", "Number of keys for --memory and --growth"))
         // cargo bench passes this to every benchmark.
@@ -109,6 +112,12 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
     }
     if matches.get_flag("pubsub") {
         return pubsub::run(&options, &peers);
+    }
+    if matches.get_flag("types") {
+        return types::run(&options, &peers);
+    }
+    if matches.get_flag("type-memory") {
+        return types::run_memory(&options, &peers);
     }
     if matches.get_flag("startup") {
         return startup::run(&options, &peers);
