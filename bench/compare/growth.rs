@@ -20,9 +20,10 @@ const BINS: usize = 300;
 const BYTES_A_KEY: u64 = 250;
 
 /// A ping: when it was sent, and how long its reply took, both from the start of the run.
-type Ping = (Duration, Duration);
+pub type Ping = (Duration, Duration);
 
-fn ping_until(conn: &mut Conn, start: Instant, done: &AtomicBool) -> Result<Vec<Ping>, Error> {
+/// Pings each millisecond until it is done.
+pub fn ping_until(conn: &mut Conn, start: Instant, done: &AtomicBool) -> Result<Vec<Ping>, Error> {
     let mut pings = Vec::new();
     let mut next = Instant::now();
     while !done.load(Ordering::Relaxed) {

@@ -11,6 +11,7 @@
 //! keys with a common hash tag and MULTI blocks from a generator of its own (`rounds`).
 
 mod growth;
+mod large;
 mod load;
 mod memory;
 mod peers;
@@ -61,8 +62,9 @@ fn command() -> Command {
         .arg(flag("pubsub", "Instead: messages to subscribers"))
         .arg(flag("types", "Instead: requests to large values of every type"))
         .arg(flag("type-memory", "Instead: bytes an element of values of every type"))
+        .arg(flag("large", "Instead: pings while a set of ten million members goes away, or to a replica"))
         .arg(flag("startup", "Instead: time to the first PONG, processor use when idle"))
-        .arg(number("keys", "Number of keys for --memory and --growth"))
+        .arg(number("keys", "Number of keys or elements for --memory, --growth, --types, --type-memory and --large"))
         // cargo bench passes this to every benchmark.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
 }
@@ -118,6 +120,9 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
     }
     if matches.get_flag("type-memory") {
         return types::run_memory(&options, &peers);
+    }
+    if matches.get_flag("large") {
+        return large::run(&options, &peers);
     }
     if matches.get_flag("startup") {
         return startup::run(&options, &peers);

@@ -69,7 +69,8 @@ const VALUES: &[(&str, &str)] = &[
     ("stream", STREAM),
 ];
 
-fn fill(conn: &mut Conn, command: &str, count: u64) -> Result<(), Error> {
+/// Sends a command for each number up to `count`.
+pub fn fill(conn: &mut Conn, command: &str, count: u64) -> Result<(), Error> {
     const BATCH: u64 = 200;
     let words: Vec<&str> = command.split(' ').collect();
     for first in (1..=count).step_by(BATCH as usize) {
