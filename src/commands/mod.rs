@@ -18,6 +18,8 @@ pub mod lookup;
 pub mod options;
 pub mod propagation;
 pub mod replication;
+pub mod scan_options;
+pub mod scratch;
 mod spec;
 pub mod string;
 pub mod syntax;
