@@ -20,6 +20,7 @@ pub mod propagation;
 pub mod replication;
 pub mod scan_options;
 pub mod scratch;
+pub mod set;
 mod spec;
 pub mod string;
 pub mod syntax;

@@ -1,7 +1,7 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, string};
+use super::{Ctx, Error, Outcome, bitmap, generic, set, string};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind};
 use crate::resp::parser::{Limits, Parsed, Parser};
@@ -194,13 +194,30 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("rename", 3, generic::rename),
     ("renamenx", 3, generic::renamenx),
     ("restore", -4, generic::restore),
+    ("sadd", -3, set::sadd),
+    ("scard", 2, set::scard),
+    ("sdiff", -2, set::sdiff),
+    ("sdiffstore", -3, set::sdiffstore),
     ("set", -3, string::set),
     ("setbit", 4, bitmap::setbit),
     ("setex", 4, string::setex),
     ("setnx", 3, string::setnx),
     ("setrange", 4, string::setrange),
+    ("sinter", -2, set::sinter),
+    ("sintercard", -3, set::sintercard),
+    ("sinterstore", -3, set::sinterstore),
+    ("sismember", 3, set::sismember),
+    ("smembers", 2, set::smembers),
+    ("smismember", -3, set::smismember),
+    ("smove", 4, set::smove),
+    ("spop", -2, set::spop),
+    ("srandmember", -2, set::srandmember),
+    ("srem", -3, set::srem),
+    ("sscan", -3, set::sscan),
     ("strlen", 2, string::strlen),
     ("substr", 4, string::substr),
+    ("sunion", -2, set::sunion),
+    ("sunionstore", -3, set::sunionstore),
     ("touch", -2, generic::touch),
     ("ttl", 2, generic::ttl),
     ("type", 2, generic::type_),

@@ -42,7 +42,10 @@ fn key_spec(spec: &KeySpec) -> String {
         (BeginSearch::Index(index), FindKeys::Range { last, step, limit }) => {
             format!("{access}@{index}:{last}:{step}:{limit}")
         }
-        _ => panic!("the recorded commands have index and range only"),
+        (BeginSearch::Index(index), FindKeys::Counted { count, first, step }) => {
+            format!("{access}@{index}:count:{count}:{first}:{step}")
+        }
+        _ => panic!("the recorded commands have index, range and count only"),
     }
 }
 
