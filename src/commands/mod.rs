@@ -21,6 +21,7 @@ pub mod replication;
 pub mod scan_options;
 pub mod scratch;
 pub mod set;
+pub mod sort;
 mod spec;
 pub mod string;
 pub mod syntax;

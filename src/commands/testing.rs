@@ -1,13 +1,13 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, set, string};
+use super::{Ctx, Error, Outcome, bitmap, generic, set, sort, string};
 use crate::keyspace::slot::SLOTS;
-use crate::keyspace::{Keyspace, Policy, PolicyKind};
+use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};
 use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
-use crate::types::Encodings;
 use crate::types::quote::{quote, split_quoted};
+use crate::types::{Encodings, Object};
 
 const DEFAULT_BULK_BYTES: u64 = 512 << 20;
 
@@ -49,6 +49,13 @@ impl Node {
             propagation: Propagation::default(),
             log_is_on: false,
         }
+    }
+
+    /// Puts an object that the commands here cannot make.
+    pub fn put(&mut self, key: &str, make: impl FnOnce(&Encodings) -> Object) {
+        let value = Value::Object(Box::new(make(&self.encodings)));
+        let mut keys = self.keyspace.view(self.db, self.now_ms, &self.policy);
+        keys.put(key.as_bytes(), Taken { value, raw: false, expire_at_ms: None });
     }
 
     pub fn set_policy(&mut self, kind: PolicyKind) {
@@ -210,6 +217,8 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("smembers", 2, set::smembers),
     ("smismember", -3, set::smismember),
     ("smove", 4, set::smove),
+    ("sort", -2, sort::sort),
+    ("sort_ro", -2, sort::sort_ro),
     ("spop", -2, set::spop),
     ("srandmember", -2, set::srandmember),
     ("srem", -3, set::srem),

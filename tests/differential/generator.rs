@@ -95,7 +95,7 @@ impl Gen {
         value
     }
 
-    fn word(&mut self) -> &'static str {
+    pub fn word(&mut self) -> &'static str {
         self.rng.pick(&[
             "foobar",
             "abc",

@@ -50,4 +50,5 @@ family_tests! {
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
     set: crate::families::set::FAMILY;
+    sort: crate::families::sort::FAMILY;
 }
