@@ -188,6 +188,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Writer<'_>) {
     match spec.begin {
         BeginSearch::Index(index) => write_search("index", &[("index", index as i64)], None, out),
         BeginSearch::Keyword(word, from) => write_search("keyword", &[("startfrom", from as i64)], Some(word), out),
+        BeginSearch::Unknown | BeginSearch::SortStore => write_search("unknown", &[], None, out),
     }
     out.bulk_str("find_keys");
     match spec.find {
@@ -199,6 +200,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Writer<'_>) {
             let fields = [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)];
             write_search("keynum", &fields, None, out);
         }
+        FindKeys::Unknown => write_search("unknown", &[], None, out),
     }
 }
 

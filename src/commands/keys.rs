@@ -6,6 +6,7 @@
 //! The number of arguments must have been checked ([`Command::takes`]); a count or a range that does not fit the arguments
 //! all the same is an error, never a panic.
 
+use super::sort;
 use super::spec::{BeginSearch, Command, FindKeys, KeyAccess, KeySpec};
 use crate::resp::Args;
 use crate::types::numbers::parse_u64;
@@ -53,6 +54,11 @@ pub fn key_range(spec: &KeySpec, args: &Args<'_>) -> Result<Option<KeyRange>, In
             Some(begin) => begin,
             None => return Ok(None),
         },
+        BeginSearch::Unknown => return Ok(None),
+        BeginSearch::SortStore => match sort::store_at(args) {
+            Some(begin) => begin,
+            None => return Ok(None),
+        },
     };
     let (first, last, step) = match spec.find {
         FindKeys::Range { last, step, limit } => (begin, range_end(begin, last, limit, args.len())?, step),
@@ -65,6 +71,7 @@ pub fn key_range(spec: &KeySpec, args: &Args<'_>) -> Result<Option<KeyRange>, In
             let span = (count - 1).checked_mul(step as usize).ok_or(InvalidKeys)?;
             (first, first.checked_add(span).ok_or(InvalidKeys)?, step)
         }
+        FindKeys::Unknown => (begin, begin, 1),
     };
     let fits = first <= last && last < args.len();
     if fits { Ok(Some(KeyRange { first, last, step: step.max(1) as usize })) } else { Err(InvalidKeys) }
@@ -209,6 +216,10 @@ mod tests {
         assert_eq!(found("bitop and d a b"), ["2:OW update", "3:RO access", "4:RO access"]);
         assert_eq!(found("object encoding k"), ["2:RO"]);
         assert_eq!(found("memory usage k samples 5"), ["2:RO"]);
+        assert_eq!(found("sintercard 2 a b limit 5"), ["2:RO access", "3:RO access"]);
+        assert_eq!(found("sort k by w_* limit 0 store store d get a"), ["1:RO access"]);
+        assert_eq!(found("sort k store store store d get #"), ["1:RO access", "5:OW update"]);
+        assert_eq!(found("sort_ro k by w_*"), ["1:RO access"]);
         assert!(found("ping").is_empty());
     }
 

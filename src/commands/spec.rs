@@ -454,6 +454,10 @@ pub enum BeginSearch {
     Index(u8),
     /// Behind this word, looked for from this argument index on (negative: from the end, backwards).
     Keyword(&'static str, i8),
+    /// The arguments alone do not tell.
+    Unknown,
+    /// Behind the STORE of SORT. Shown as unknown, as any word there may be the argument of the one before it.
+    SortStore,
 }
 
 #[derive(Clone, Copy)]
@@ -463,6 +467,8 @@ pub enum FindKeys {
     Range { last: i8, step: u8, limit: u8 },
     /// A count at `count`, the first key at `first` (both relative to the begin), each `step`-th argument.
     Counted { count: u8, first: u8, step: u8 },
+    /// The one key at the begin, if that can be told.
+    Unknown,
 }
 
 /// What is done to the keys; names as COMMAND INFO prints them (`RO access`, ...).

@@ -1,13 +1,13 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, string};
+use super::{Ctx, Error, Outcome, bitmap, generic, set, sort, string};
 use crate::keyspace::slot::SLOTS;
-use crate::keyspace::{Keyspace, Policy, PolicyKind};
+use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};
 use crate::resp::{Args, Out, OwnedArgs, Proto, Writer};
-use crate::types::Encodings;
 use crate::types::quote::{quote, split_quoted};
+use crate::types::{Encodings, Object};
 
 const DEFAULT_BULK_BYTES: u64 = 512 << 20;
 
@@ -49,6 +49,13 @@ impl Node {
             propagation: Propagation::default(),
             log_is_on: false,
         }
+    }
+
+    /// Puts an object that the commands here cannot make.
+    pub fn put(&mut self, key: &str, make: impl FnOnce(&Encodings) -> Object) {
+        let value = Value::Object(Box::new(make(&self.encodings)));
+        let mut keys = self.keyspace.view(self.db, self.now_ms, &self.policy);
+        keys.put(key.as_bytes(), Taken { value, raw: false, expire_at_ms: None });
     }
 
     pub fn set_policy(&mut self, kind: PolicyKind) {
@@ -194,13 +201,32 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("rename", 3, generic::rename),
     ("renamenx", 3, generic::renamenx),
     ("restore", -4, generic::restore),
+    ("sadd", -3, set::sadd),
+    ("scard", 2, set::scard),
+    ("sdiff", -2, set::sdiff),
+    ("sdiffstore", -3, set::sdiffstore),
     ("set", -3, string::set),
     ("setbit", 4, bitmap::setbit),
     ("setex", 4, string::setex),
     ("setnx", 3, string::setnx),
     ("setrange", 4, string::setrange),
+    ("sinter", -2, set::sinter),
+    ("sintercard", -3, set::sintercard),
+    ("sinterstore", -3, set::sinterstore),
+    ("sismember", 3, set::sismember),
+    ("smembers", 2, set::smembers),
+    ("smismember", -3, set::smismember),
+    ("smove", 4, set::smove),
+    ("sort", -2, sort::sort),
+    ("sort_ro", -2, sort::sort_ro),
+    ("spop", -2, set::spop),
+    ("srandmember", -2, set::srandmember),
+    ("srem", -3, set::srem),
+    ("sscan", -3, set::sscan),
     ("strlen", 2, string::strlen),
     ("substr", 4, string::substr),
+    ("sunion", -2, set::sunion),
+    ("sunionstore", -3, set::sunionstore),
     ("touch", -2, generic::touch),
     ("ttl", 2, generic::ttl),
     ("type", 2, generic::type_),

@@ -193,11 +193,11 @@ directives! {
         ("list-max-listpack-size", ["list-max-ziplist-size"], Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64 }, "-2", Runtime, Encodings),
     /// No effect yet. Nodes at either end of a list that stay uncompressed; 0 compresses none.
     list_compress_depth: u32 = ("list-compress-depth", [], INT, "0", Runtime, Encodings),
-    /// No effect yet. Members of a set of integers in compact form at most.
+    /// Members of a set of integers in compact form at most.
     set_max_intset_entries: u64 = ("set-max-intset-entries", [], LONG, "512", Runtime, Encodings),
-    /// No effect yet. Members of another set in compact form at most.
+    /// Members of another set in compact form at most.
     set_max_listpack_entries: u64 = ("set-max-listpack-entries", [], LONG, "128", Runtime, Encodings),
-    /// No effect yet. Bytes of a member of a set in compact form at most.
+    /// Bytes of a member of a set in compact form at most.
     set_max_listpack_value: u64 = ("set-max-listpack-value", [], SIZE, "64", Runtime, Encodings),
     /// No effect yet. Members of a sorted set in compact form at most.
     zset_max_listpack_entries: u64 =

@@ -6,7 +6,7 @@ use super::changes::{EventClass, What};
 use super::entry::{EMBEDDED_BYTES, Entry, RAW};
 use super::eviction::Policy;
 use super::expiry::{ExpiryMode, is_due, note_expired};
-use super::hash::KeyHash;
+use super::hash::{Dice, KeyHash};
 use super::space::Keyspace;
 use super::table::{Place, Table};
 pub use crate::types::Kind;
@@ -443,6 +443,26 @@ impl KeyView<'_> {
             ValueRef::Object(object) => T::of(object).map(|full| Some(Held::Full(full))).ok_or(WrongType),
             ValueRef::Packed(..) | ValueRef::Str(_) => Err(WrongType),
         }
+    }
+
+    /// What [`Self::collection`] has found at a key, for a command that reads several at a time. Counts and touches nothing.
+    pub fn found<T: Collection>(&self, key: &[u8]) -> Option<Held<'_, T>> {
+        let hash = self.space.hasher.hash(key);
+        let space = match &self.guests {
+            Some(guests) if !self.space.slots.contains(&hash.slot) => guests,
+            Some(_) | None => &*self.space,
+        };
+        let table = &space.tables[self.db];
+        match table.entry(table.find(hash, key)?).value() {
+            ValueRef::Packed(kind, bytes) if kind == T::KIND => Some(Held::Packed(bytes)),
+            ValueRef::Object(object) => T::of(object).map(Held::Full),
+            ValueRef::Packed(..) | ValueRef::Str(_) => None,
+        }
+    }
+
+    /// A die for a command that picks at random.
+    pub fn dice(&mut self) -> Dice {
+        Dice::new(self.space.dice.roll())
     }
 
     /// The collection at the key, for a command that may go on to change it: touches the access clock, counts nothing. Whoever changes a full one

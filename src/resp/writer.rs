@@ -163,6 +163,17 @@ impl<'a> Writer<'a> {
         self.header(if self.resp3() { b'~' } else { b'*' }, len as i64);
     }
 
+    /// A set whose length is known only when `fill` has written its members, and returns it.
+    pub fn set_counted(&mut self, fill: impl FnOnce(&mut Writer<'_>) -> usize) {
+        let (start, first) = (self.out.buf.len(), self.out.attached.len());
+        let len = fill(self);
+        let members = self.out.buf.len();
+        self.set(len);
+        let header = self.out.buf.len() - members;
+        self.out.buf[start..].rotate_right(header);
+        self.out.attached[first..].iter_mut().for_each(|(offset, _)| *offset += header);
+    }
+
     /// An out-of-band message; in RESP2 an array.
     pub fn push(&mut self, len: usize) {
         self.header(if self.resp3() { b'>' } else { b'*' }, len as i64);
@@ -266,6 +277,21 @@ mod tests {
         assert_eq!(copy.append_range(&out, start..end, 0), 1);
         assert_eq!(copy.buf, b"$16384\r\n\r\n");
         assert_eq!(copy.attached[0].0, b"$16384\r\n".len());
+    }
+
+    #[test]
+    fn a_header_goes_before_what_was_written() {
+        let big = Bytes::from(vec![b'x'; ATTACH_MIN_BYTES]);
+        let mut out = Out::default();
+        let mut writer = Writer::new(&mut out, Proto::Resp3);
+        writer.int(7);
+        writer.set_counted(|writer| {
+            writer.bulk(b"a");
+            writer.bulk_shared(&big);
+            2
+        });
+        assert_eq!(out.buf, b":7\r\n~2\r\n$1\r\na\r\n$16384\r\n\r\n");
+        assert_eq!(out.attached[0].0, out.buf.len() - 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::client::Client;
 use super::dispatch::Step;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::{CommandId, Commands};
+use crate::commands::sort::looks_elsewhere;
 use crate::commands::{Command, Ctx, Flags, Outcome, keys};
 use crate::keyspace::{ExpiryMode, KeyHash, slot};
 use crate::observe::slowlog::Sender;
@@ -22,6 +23,8 @@ enum Place {
     Many,
     /// Here, and the command may wait for them.
     Blocks,
+    /// Wherever its elements say.
+    Elsewhere,
 }
 
 impl Shard {
@@ -39,6 +42,7 @@ impl Shard {
             Place::Here => self.execute_here(io, client, call, args),
             Place::There(shard) => self.execute_there(io, client, call, shard, args),
             Place::Many => return self.execute_many(io, client, call, args),
+            Place::Elsewhere => self.sort_elsewhere(client, call.id, args),
             Place::Blocks if self.gates.locks => return self.execute_many(io, client, call, args),
             Place::Blocks => {
                 let call = Call { blocks: true, ..*call };
@@ -61,6 +65,7 @@ impl Shard {
                 let slot = slot.unwrap_or_else(|| slot::slot(args.get(index.into())));
                 at(slot::shard_of(slot, shards))
             }
+            Route::Many if looks_elsewhere(self.commands.get(id).name, args) => Place::Elsewhere,
             route @ (Route::Many | Route::Blocking) => {
                 let mut first = None;
                 let mut several = false;

@@ -15,6 +15,7 @@ use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
 use crate::commands::options::database;
+use crate::commands::sort::looks_elsewhere;
 use crate::commands::{Command, Error, Flags, Handler, Outcome, Server};
 use crate::keyspace::slot;
 use crate::observe::monitor;
@@ -56,8 +57,9 @@ enum Needs {
 }
 
 impl Needs {
-    fn of(command: &Command) -> Needs {
+    fn of(command: &Command, args: &Args<'_>) -> Needs {
         match command.handler {
+            Handler::Data(_) if looks_elsewhere(command.name, args) => Needs::Everything,
             Handler::Data(_) => Needs::Keys,
             Handler::Server(
                 Server::Echo
@@ -168,7 +170,7 @@ impl Shard {
         multi.batch.push(origin, id, args);
         multi.flags = multi.flags | command.flags;
         multi.lacks = multi.lacks | Flags(!command.flags.0);
-        multi.needs = multi.needs.max(Needs::of(command));
+        multi.needs = multi.needs.max(Needs::of(command, args));
         if let Handler::Server(Server::Select) = command.handler
             && let Ok(selected) = database(self.config.databases as usize, args.get(1))
         {
@@ -400,7 +402,12 @@ impl Shard {
     fn fetch(&mut self, io: &mut ShardIo, client: &Client, request: &Request, running: &Running) -> bool {
         let mut plan = Plan::new(self.shared.shards, client.socket);
         let command = self.commands.get(request.command);
-        plan.command(&self.keyspace, command, &running.batch.args(request), client.database);
+        let args = running.batch.args(request);
+        if looks_elsewhere(command.name, &args) {
+            // Its task takes everything from where it is.
+            return false;
+        }
+        plan.command(&self.keyspace, command, &args, client.database);
         let away = plan.is_away(self.id);
         if away {
             plan.need_no_locks();
@@ -429,6 +436,9 @@ impl Shard {
         let command = self.commands.get(id);
         client.last_command = Some(id);
         match command.handler {
+            Handler::Data(_) if self.shared.shards > 1 && looks_elsewhere(command.name, args) => {
+                self.sort_elsewhere(client, id, args);
+            }
             Handler::Data(handler) => {
                 let (database, proto) = (client.database, client.proto);
                 let tracks = client.tracks;

@@ -106,6 +106,9 @@ pub enum SetRef<'a> {
 }
 
 impl<'a> SetRef<'a> {
+    /// A set without members.
+    pub const NONE: SetRef<'static> = SetRef::Compact(&compact::NO_INTEGERS);
+
     pub fn encoding(self) -> &'static str {
         match self {
             Self::Compact(set) => compact::encoding(set),
@@ -178,11 +181,18 @@ impl Draft {
 
     /// What SADD makes for that many members, of which this is the first (`setTypeCreate`).
     pub fn for_members(first: &[u8], count: usize, limits: &Limits) -> Self {
+        Self::for_members_in(Vec::new(), first, count, limits)
+    }
+
+    /// The same, whose bytes go to an empty vector that is there.
+    pub fn for_members_in(mut room: Vec<u8>, first: &[u8], count: usize, limits: &Limits) -> Self {
         let is_integer = matches!(Item::of(first), Item::Int(_));
         if is_integer && count <= limits.intset_entries {
-            Self::integers()
+            room.extend_from_slice(&compact::NO_INTEGERS);
+            Self::Compact(room)
         } else if count <= limits.listpack_entries {
-            Self::Compact(compact::list())
+            room.extend_from_slice(&compact::NO_LIST);
+            Self::Compact(room)
         } else {
             Self::Full(Set::new())
         }
@@ -232,6 +242,6 @@ impl Draft {
 
 /// Whether a compact set becomes a table before that many members are added to it, whatever they are.
 pub fn needs_full(set: &[u8], count: usize, limits: &Limits) -> bool {
-    let most = if compact::encoding(set) == "intset" { limits.intset_entries } else { limits.listpack_entries };
+    let most = if compact::is_integers(set) { limits.intset_entries } else { limits.listpack_entries };
     count > most
 }

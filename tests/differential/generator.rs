@@ -95,7 +95,7 @@ impl Gen {
         value
     }
 
-    fn word(&mut self) -> &'static str {
+    pub fn word(&mut self) -> &'static str {
         self.rng.pick(&[
             "foobar",
             "abc",
@@ -254,8 +254,8 @@ impl Gen {
     /// Sometimes spoils a well-formed command: one argument too many, too few, or replaced.
     pub fn maybe_spoil(&mut self, args: &mut Args) {
         // COMMAND without its last words lists a whole server, other commands included; a HELLO that fails on its last word has already
-        // named the connection in Redis 7.0.
-        if !self.rng.chance(25) || args[0] == b"COMMAND" || args[0] == b"HELLO" {
+        // named the connection in Redis 7.0; SPOP without its count takes any member.
+        if !self.rng.chance(25) || [b"COMMAND".as_slice(), b"HELLO", b"SPOP"].contains(&args[0].as_slice()) {
             return;
         }
         match self.rng.below(3) {

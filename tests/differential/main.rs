@@ -49,4 +49,6 @@ family_tests! {
     server: crate::families::server::FAMILY;
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
+    set: crate::families::set::FAMILY;
+    sort: crate::families::sort::FAMILY;
 }

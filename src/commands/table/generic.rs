@@ -1,5 +1,5 @@
 use super::*;
-use crate::commands::{Ctx, Outcome, generic};
+use crate::commands::{BeginSearch, Ctx, FindKeys, Outcome, generic, sort};
 use crate::resp::Args;
 
 const fn command(name: &'static str, arity: i16, run: fn(&mut Ctx<'_>, &Args<'_>) -> Outcome) -> Command {
@@ -18,6 +18,21 @@ const BY_KEYS: &str = "O(N) where N is the number of keys.";
 const SERIALIZE: &str = "O(N*M) where N is the number of elements and M their average size; O(1) for short strings.";
 const EXPIRE_WHEN: KeySpec = first(RW_UPDATE);
 const OBJECT_KEY: &[KeySpec] = &[KeySpec::one(2, RO)];
+
+const BY_SORTED: &str = "O(N*log(N)+M) where N is the number of elements and M the number of those returned.";
+const SORTABLE: Acl = Acl::LIST.or(Acl::SET).or(Acl::SORTED_SET).or(Acl::DANGEROUS);
+const BY_PATTERN: KeySpec = KeySpec {
+    begin: BeginSearch::Unknown,
+    find: FindKeys::Unknown,
+    access: RO_ACCESS,
+    notes: Some("The keys of `BY` and `GET` depend on the elements that are sorted."),
+};
+const STORED: KeySpec = KeySpec {
+    begin: BeginSearch::SortStore,
+    find: FindKeys::Unknown,
+    access: OW_UPDATE,
+    notes: Some("The key behind `STORE`, which may stand anywhere."),
+};
 
 pub const COMMANDS: &[Command] = &[
     command("copy", -3, generic::copy)
@@ -156,6 +171,26 @@ pub const COMMANDS: &[Command] = &[
         )
         .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type]")
         .tips(&[RANDOM, SPECIAL_REQUEST, SPECIAL_RESPONSE]),
+    command("sort", -2, sort::sort)
+        .about(
+            "1.0.0",
+            BY_SORTED,
+            "Returns or stores the elements of a list, set or sorted set in order of themselves or of other keys.",
+        )
+        .syntax("key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]")
+        .flags(WRITE_OOM.or(Flags::MOVABLEKEYS).or(Flags::BARRIER))
+        .acl(SORTABLE)
+        .keys(&[first(RO_ACCESS), BY_PATTERN, STORED]),
+    command("sort_ro", -2, sort::sort_ro)
+        .about(
+            "7.0.0",
+            BY_SORTED,
+            "Returns the elements of a list, set or sorted set in order of themselves or of other keys.",
+        )
+        .syntax("key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA]")
+        .flags(READ.or(Flags::MOVABLEKEYS).or(Flags::BARRIER))
+        .acl(SORTABLE)
+        .keys(&[first(RO_ACCESS), BY_PATTERN]),
     command("touch", -2, generic::touch)
         .about("3.2.1", BY_KEYS, "Marks keys as just used and counts those that exist.")
         .syntax("key [key ...]")

@@ -42,7 +42,11 @@ fn key_spec(spec: &KeySpec) -> String {
         (BeginSearch::Index(index), FindKeys::Range { last, step, limit }) => {
             format!("{access}@{index}:{last}:{step}:{limit}")
         }
-        _ => panic!("the recorded commands have index and range only"),
+        (BeginSearch::Index(index), FindKeys::Counted { count, first, step }) => {
+            format!("{access}@{index}:count:{count}:{first}:{step}")
+        }
+        (BeginSearch::Unknown | BeginSearch::SortStore, _) => format!("{access}@unknown"),
+        _ => panic!("no recorded command looks for a keyword"),
     }
 }
 
@@ -140,8 +144,8 @@ fn order_within_a_pipeline() {
     }
     let waits = |command: &Command| !has_no_keys(command) && command.flags.has(Flags::BARRIER);
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
-    // Those that may wait, which the replies of earlier ones must not overtake.
-    assert_eq!(with_keys, ["watch", "debug|blockpop"]);
+    // Those that may wait or need keys that they do not name, which the replies of earlier ones must not overtake.
+    assert_eq!(with_keys, ["sort", "sort_ro", "watch", "debug|blockpop"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use super::stream::{Block, Stream, StreamError, Unit};
 use crate::commands::lookup::{CommandId, Commands};
+use crate::commands::sort::looks_elsewhere;
 use crate::commands::{Handler, keys};
 use crate::keyspace::slot;
 use crate::resp::{Args, Proto};
@@ -278,6 +279,8 @@ impl Applier {
         match self.routes[id.index()] {
             Route::Keyless => None,
             Route::One(index) => Some(of(index.into())),
+            // What keys it reads only its elements tell.
+            Route::Many if looks_elsewhere(self.commands.get(id).name, args) => None,
             Route::Many | Route::Blocking => {
                 let (mut first, mut several) = (None, false);
                 let found = keys::for_each_key(self.commands.get(id), args, |index| {

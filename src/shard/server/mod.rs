@@ -14,6 +14,7 @@ mod pubsub;
 mod replication;
 mod session;
 mod shutdown;
+mod sort;
 mod tracking;
 mod transactions;
 

@@ -51,18 +51,30 @@ pub enum Add {
 }
 
 /// A set of integers without members.
+pub const NO_INTEGERS: [u8; INTSET_HEAD] = [NARROWEST];
+
+/// A list without members.
+pub const NO_LIST: [u8; LIST_HEAD] = [LIST, 0, 0];
+
+/// A set of integers without members.
 pub fn intset() -> Vec<u8> {
-    vec![NARROWEST]
+    NO_INTEGERS.to_vec()
 }
 
 /// A list without members.
 pub fn list() -> Vec<u8> {
-    vec![LIST, 0, 0]
+    NO_LIST.to_vec()
 }
 
 /// Redis's name of the encoding.
 pub fn encoding(set: &[u8]) -> &'static str {
     if is_list(set) { "listpack" } else { "intset" }
+}
+
+/// Whether it is a set of integers; else it is a list.
+#[inline]
+pub fn is_integers(set: &[u8]) -> bool {
+    !is_list(set)
 }
 
 #[inline]
@@ -81,6 +93,12 @@ pub fn len(set: &[u8]) -> usize {
 
 fn set_list_len(set: &mut [u8], len: usize) {
     set[1..LIST_HEAD].copy_from_slice(&(len as u16).to_le_bytes());
+}
+
+/// A set of integers as the bytes of an integer, and all integers, little endian and ascending.
+pub fn integer_bytes(set: &[u8]) -> (u8, &[u8]) {
+    debug_assert!(is_integers(set));
+    (set[0], &set[INTSET_HEAD..])
 }
 
 /// The integer at an index of a run of such.
@@ -300,6 +318,34 @@ pub fn remove_nth(set: &mut Vec<u8>, index: usize) -> bool {
     };
     remove_range(set, range);
     true
+}
+
+/// Takes out the members that are not to be kept, in one pass.
+pub fn retain(set: &mut Vec<u8>, mut keep: impl FnMut(Item<'_>) -> bool) {
+    let start = if is_list(set) { LIST_HEAD } else { INTSET_HEAD };
+    let (mut read, mut write, mut kept) = (start, start, 0);
+    while let Some((item, length)) = member_at(set, read) {
+        if keep(item) {
+            set.copy_within(read..read + length, write);
+            write += length;
+            kept += 1;
+        }
+        read += length;
+    }
+    set.truncate(write);
+    if is_list(set) {
+        set_list_len(set, kept);
+    }
+}
+
+/// The member that begins at an offset, and its length there.
+fn member_at(set: &[u8], offset: usize) -> Option<(Item<'_>, usize)> {
+    if is_list(set) {
+        return packed::first(&set[offset..]);
+    }
+    let width = usize::from(set[0]);
+    let index = (offset - INTSET_HEAD) / width;
+    (index < len(set)).then(|| (Item::Int(integer(set, index)), width))
 }
 
 /// All members: integers ascending, a list's oldest first.

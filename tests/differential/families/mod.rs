@@ -5,6 +5,8 @@ pub mod connection;
 pub mod generic;
 pub mod pubsub;
 pub mod server;
+pub mod set;
+pub mod sort;
 pub mod string;
 pub mod transaction;
 
