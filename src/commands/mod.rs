@@ -12,18 +12,22 @@ mod error;
 #[cfg(test)]
 mod expectations;
 pub mod generic;
+pub mod geo;
 pub mod introspect;
 pub mod keys;
 pub mod lookup;
 pub mod options;
 pub mod propagation;
 pub mod replication;
+mod scan_options;
+mod scratch;
 mod spec;
 pub mod string;
 pub mod syntax;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod zset;
 
 pub use error::{Error, Outcome};
 pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAccess, KeySpec, Server};

@@ -1,16 +1,15 @@
-//! The elements of sets, hashes and sorted sets: each one allocation behind an 8-byte tagged pointer.
+//! The elements of sets and hashes: each one allocation behind an 8-byte tagged pointer.
 //!
 //! The pointer: 48 bits of address and 16 bits that belong to the table the element is in.
 //!
 //! The allocation, without padding; lengths are in groups of 7 bits, low ones first:
 //!
-//! | [`Member`] | [`Pair`] | [`Scored`] |
-//! |---|---|---|
-//! | | | score, 8 bytes |
-//! | head | head | head |
-//! | | expiry, 8 bytes, if flagged | |
-//! | length, name | length, field | length, name |
-//! | | length, value | |
+//! | [`Member`] | [`Pair`] |
+//! |---|---|
+//! | head | head |
+//! | | expiry, 8 bytes, if flagged |
+//! | length, name | length, field |
+//! | | length, value |
 //!
 //! The head byte counts the owners, up to [`MOST_OWNERS`]; a clone beyond that is a copy. Its top bit flags a pair's expiry.
 //!
@@ -40,7 +39,6 @@ const FLAG: u8 = 0x80;
 
 const HEAD_BYTES: usize = 1;
 const EXPIRY_BYTES: usize = 8;
-const SCORE_BYTES: usize = 8;
 /// Bytes of the longest length.
 const LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 
@@ -305,54 +303,6 @@ impl Member {
     }
 }
 
-struct ScoredShape;
-
-impl Shape for ScoredShape {
-    const HEAD_AT: usize = SCORE_BYTES;
-
-    #[inline]
-    unsafe fn size(block: *const u8) -> usize {
-        let before = SCORE_BYTES + HEAD_BYTES;
-        // SAFETY: a length stands after the head.
-        before + with_length(unsafe { read_length(block.add(before)) }.0)
-    }
-}
-
-/// An element of a sorted set. It never changes; a clone of it elsewhere (in an index by score) shares the allocation.
-#[derive(Clone)]
-pub struct Scored(Block<ScoredShape>);
-
-impl Scored {
-    pub fn new(score: f64, name: &[u8]) -> Self {
-        // SAFETY: score, head, length and name are what the size is made of.
-        Self(unsafe {
-            Block::new(SCORE_BYTES + HEAD_BYTES + with_length(name.len()), 0, |mut writer| {
-                writer.put(&score.to_ne_bytes());
-                writer.skip(HEAD_BYTES);
-                writer.put_with_length(name);
-            })
-        })
-    }
-
-    #[inline]
-    pub fn score(&self) -> f64 {
-        // SAFETY: the block begins with a score, aligned or not.
-        unsafe { self.0.block().cast::<f64>().read_unaligned() }
-    }
-
-    #[inline]
-    pub fn name(&self) -> &[u8] {
-        // SAFETY: that is where the name is.
-        unsafe { self.0.bytes_at(SCORE_BYTES + HEAD_BYTES) }
-    }
-
-    /// Whether both are owners of one allocation.
-    #[inline]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.0.block() == other.0.block()
-    }
-}
-
 struct PairShape;
 
 /// Where the field's length is.
@@ -503,18 +453,11 @@ macro_rules! element {
 }
 
 element!(Member, name);
-element!(Scored, name);
 element!(Pair, field);
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name().escape_ascii())
-    }
-}
-
-impl fmt::Debug for Scored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name().escape_ascii(), self.score())
     }
 }
 

@@ -49,4 +49,6 @@ family_tests! {
     server: crate::families::server::FAMILY;
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
+    zset: crate::families::zset::FAMILY;
+    geo: crate::families::geo::FAMILY;
 }

@@ -23,6 +23,11 @@ const CHANGED: &[(&str, &str, &str)] = &[
     // Blocking commands may be called in scripts, where they do not block.
     ("wait", "flags", "blocking"),
     ("wait", "categories", "slow,blocking,connection"),
+    ("bzpopmax", "flags", "write,blocking,fast"),
+    ("bzpopmin", "flags", "write,blocking,fast"),
+    // WITHSCORE is new.
+    ("zrank", "arity", "-3"),
+    ("zrevrank", "arity", "-3"),
     ("scan", "tips", "nondeterministic_output,request_policy:special,response_policy:special"),
 ];
 
@@ -38,11 +43,13 @@ fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
 
 fn key_spec(spec: &KeySpec) -> String {
     let access = spec.access.names().collect::<Vec<_>>().join("+");
-    match (spec.begin, spec.find) {
-        (BeginSearch::Index(index), FindKeys::Range { last, step, limit }) => {
-            format!("{access}@{index}:{last}:{step}:{limit}")
-        }
-        _ => panic!("the recorded commands have index and range only"),
+    let begin = match spec.begin {
+        BeginSearch::Index(index) => index.to_string(),
+        BeginSearch::Keyword(word, from) => format!("{word}/{from}"),
+    };
+    match spec.find {
+        FindKeys::Range { last, step, limit } => format!("{access}@{begin}:{last}:{step}:{limit}"),
+        FindKeys::Counted { count, first, step } => format!("{access}@{begin}:#{count}:{first}:{step}"),
     }
 }
 
@@ -141,7 +148,7 @@ fn order_within_a_pipeline() {
     let waits = |command: &Command| !has_no_keys(command) && command.flags.has(Flags::BARRIER);
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
     // Those that may wait, which the replies of earlier ones must not overtake.
-    assert_eq!(with_keys, ["watch", "debug|blockpop"]);
+    assert_eq!(with_keys, ["bzmpop", "bzpopmax", "bzpopmin", "watch", "debug|blockpop"]);
 }
 
 #[test]
