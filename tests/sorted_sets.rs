@@ -103,7 +103,10 @@ fn elements(rng: &mut Rng, count: usize, longest: usize) -> Vec<(String, Vec<u8>
                 0 => (n as i64 - 40).to_string().into_bytes(),
                 1 => format!("{}", (n as i64) << rng.below(50)).into_bytes(),
                 2 => [format!("{n}:").into_bytes(), vec![b'x'; rng.below(longest)]].concat(),
-                _ => [format!("{n}.").into_bytes(), rng.bytes(rng.below(12))].concat(),
+                _ => {
+                    let len = rng.below(12);
+                    [format!("{n}.").into_bytes(), rng.bytes(len)].concat()
+                }
             };
             (score, name)
         })
@@ -178,7 +181,8 @@ fn forms_of_older_versions_are_read() {
     let (redis, basalt) = (Server::redis(&debug), Server::basalt(&debug));
     let (mut there, mut here) = (redis.conn(), basalt.conn());
     let packed = ziplist(&[b"a", b"-1.5", b"b", b"2", b"17", b"2", b"", b"inf"]);
-    let old = [&[3, 4][..], &text(b"a"), &text(b"-1.5"), &text(b"b"), &text(b"2"), &text(b"c"), &[254], &text(b"d"), &[255]];
+    let old =
+        [&[3, 4][..], &text(b"a"), &text(b"-1.5"), &text(b"b"), &text(b"2"), &text(b"c"), &[254], &text(b"d"), &[255]];
     let twice = ziplist(&[b"a", b"1", b"a", b"2"]);
     let odd = ziplist(&[b"a", b"1", b"b"]);
     for (payload, restores) in [

@@ -414,6 +414,7 @@ const CHOICE_NAMES: &[(&str, &str)] = &[
     ("GT|", "comparison"),
     ("BYSCORE|", "sortby"),
     ("MIN|MAX", "where"),
+    ("SUM|MIN", "aggregate"),
     ("FROMMEMBER|", "from"),
     ("BYRADIUS|", "by"),
     ("ASC|", "order"),

@@ -42,11 +42,8 @@ const EXPIRY_BYTES: usize = 8;
 /// Bytes of the longest length.
 const LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 
-/// How a kind of block is laid out.
+/// How a kind of block is laid out: the head first.
 trait Shape {
-    /// Where the head is.
-    const HEAD_AT: usize;
-
     /// Bytes in use.
     ///
     /// # Safety
@@ -83,7 +80,7 @@ impl<S: Shape> Block<S> {
         let Some(block) = NonNull::new(unsafe { alloc::alloc(layout) }) else { alloc::handle_alloc_error(layout) };
         assert!(block.addr().get() & !ADDRESS == 0, "an address beyond 48 bits");
         // SAFETY: the head is within the size, and nobody else knows the block.
-        unsafe { block.add(S::HEAD_AT).write(flags | 1) };
+        unsafe { block.write(flags | 1) };
         fill(Writer { at: block.as_ptr() });
         Self { tagged: block, shape: PhantomData }
     }
@@ -96,7 +93,7 @@ impl<S: Shape> Block<S> {
     #[inline]
     fn head(&self) -> &AtomicU8 {
         // SAFETY: the head lives as long as this owner and is only touched atomically once the block is made.
-        unsafe { AtomicU8::from_ptr(self.block().add(S::HEAD_AT)) }
+        unsafe { AtomicU8::from_ptr(self.block()) }
     }
 
     #[inline]
@@ -149,10 +146,9 @@ impl<S: Shape> Block<S> {
         let flags = self.head().load(Ordering::Relaxed) & FLAG;
         // SAFETY: both blocks have at least `size` bytes and are different; the head is left out, since others may change it meanwhile.
         let mut copy = unsafe {
-            let (from, after) = (self.block(), S::HEAD_AT + HEAD_BYTES);
+            let from = self.block();
             Self::new(size, flags, |to| {
-                from.copy_to_nonoverlapping(to.at, S::HEAD_AT);
-                from.add(after).copy_to_nonoverlapping(to.at.add(after), size - after);
+                from.add(HEAD_BYTES).copy_to_nonoverlapping(to.at.add(HEAD_BYTES), size - HEAD_BYTES);
             })
         };
         copy.set_tag(self.tag());
@@ -272,8 +268,6 @@ fn with_length(bytes: usize) -> usize {
 struct MemberShape;
 
 impl Shape for MemberShape {
-    const HEAD_AT: usize = 0;
-
     #[inline]
     unsafe fn size(block: *const u8) -> usize {
         // SAFETY: a length stands after the head.
@@ -317,8 +311,6 @@ fn pair_size(field: usize, value: usize, expire_at_ms: Option<u64>) -> usize {
 }
 
 impl Shape for PairShape {
-    const HEAD_AT: usize = 0;
-
     #[inline]
     unsafe fn size(block: *const u8) -> usize {
         // SAFETY: the head comes first, then what it flags, then the lengths, each with what it counts.

@@ -214,7 +214,10 @@ impl Commands {
                 continue;
             }
             // A load reads RESP2, and what waits has a block of the load end late.
-            if [&b"HELLO"[..], b"BZMPOP", b"BZPOPMIN", b"BZPOPMAX"].iter().any(|name| args[0].eq_ignore_ascii_case(name)) {
+            if [&b"HELLO"[..], b"BZMPOP", b"BZPOPMIN", b"BZPOPMAX"]
+                .iter()
+                .any(|name| args[0].eq_ignore_ascii_case(name))
+            {
                 continue;
             }
             let far = args.iter().any(|arg| FAR.contains(&arg.as_slice()));

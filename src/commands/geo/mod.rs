@@ -5,9 +5,7 @@
 
 mod search;
 
-pub use search::{
-    georadius, georadius_ro, georadiusbymember, georadiusbymember_ro, geosearch, geosearchstore,
-};
+pub use search::{georadius, georadius_ro, georadiusbymember, georadiusbymember_ro, geosearch, geosearchstore};
 
 use super::zset::{Conditions, Pairs, add, lookup};
 use super::{Ctx, Error, Outcome};

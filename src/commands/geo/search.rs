@@ -3,9 +3,9 @@
 use hashbrown::HashSet;
 
 use super::{point, unit, write_distance, write_point};
+use crate::commands::error::c_string;
 use crate::commands::options::int;
 use crate::commands::zset::{Collected, lookup, store};
-use crate::commands::error::c_string;
 use crate::commands::{Ctx, Error, Outcome};
 use crate::resp::Args;
 use crate::types::geo::{Figure, Point, Unit};
@@ -74,6 +74,8 @@ struct Request<'a> {
     /// ANY
     any: bool,
     store: Option<&'a [u8]>,
+    /// The keys that STORE and STOREDIST have named.
+    named: [Option<&'a [u8]>; 2],
     /// STOREDIST
     stores_distance: bool,
 }
@@ -118,6 +120,7 @@ impl<'a> Request<'a> {
             count: None,
             any: false,
             store: (target == Target::First).then(|| args.get(1)),
+            named: [None; 2],
             stores_distance: false,
         };
         let mut at = request.fixed(args, form, target, set)?;
@@ -133,13 +136,7 @@ impl<'a> Request<'a> {
     }
 
     /// What stands at fixed places. Returns where the options begin.
-    fn fixed(
-        &mut self,
-        args: &Args<'a>,
-        form: Form,
-        target: Target,
-        set: Option<ZsetRef<'_>>,
-    ) -> Result<usize, Error> {
+    fn fixed(&mut self, args: &Args<'a>, form: Form, target: Target, set: Option<ZsetRef<'_>>) -> Result<usize, Error> {
         match (form, set) {
             (Form::Search, _) => return Ok(if target == Target::First { 3 } else { 2 }),
             (Form::Radius, _) => {
@@ -186,7 +183,14 @@ impl<'a> Request<'a> {
         if target != Target::Option || at + 1 >= args.len() || !(by_distance || args.is(at, "store")) {
             return Err(Error::Syntax);
         }
-        self.store = Some(args.get(at + 1));
+        let key = args.get(at + 1);
+        // Of one word that is said twice only the first key is at hand; Redis takes the last.
+        let named = &mut self.named[usize::from(by_distance)];
+        if named.is_some_and(|other| other != key) {
+            return Err(Error::Syntax);
+        }
+        *named = Some(key);
+        self.store = Some(key);
         self.stores_distance = by_distance;
         Ok(2)
     }
@@ -206,10 +210,7 @@ impl<'a> Request<'a> {
             };
             return Ok(2);
         }
-        if behind >= 2
-            && args.is(at, "fromlonlat")
-            && !matches!(self.centre, Centre::Member(_) | Centre::Nowhere)
-        {
+        if behind >= 2 && args.is(at, "fromlonlat") && !matches!(self.centre, Centre::Member(_) | Centre::Nowhere) {
             self.centre = Centre::Place(point(args, at + 1)?);
             return Ok(3);
         }
@@ -231,15 +232,15 @@ impl<'a> Request<'a> {
     fn check(&self, args: &Args<'_>, form: Form, target: Target) -> Outcome {
         if self.store.is_some() && (self.with_distance || self.with_hash || self.with_coordinates) {
             return Err(Error::text(match target {
-                Target::First => {
-                    "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
-                }
+                Target::First => "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
                 Target::Reply | Target::Option => {
                     "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
                 }
             }));
         }
-        let exactly_one = |what: &[u8]| Error::concat(&[b"ERR exactly one of ", what, b" can be specified for ", c_string(args.get(0))]);
+        let exactly_one = |what: &[u8]| {
+            Error::concat(&[b"ERR exactly one of ", what, b" can be specified for ", c_string(args.get(0))])
+        };
         if form == Form::Search && matches!(self.centre, Centre::Unsaid) {
             return Err(exactly_one(b"FROMMEMBER or FROMLONLAT"));
         }

@@ -26,7 +26,10 @@ fn places_of_the_redis_documentation() {
             ("geodist sicily Palermo Catania km", "$8\r\n166.2742\r\n"),
             ("geodist sicily Palermo Foo", "$-1\r\n"),
             ("geohash sicily Palermo x", "*2\r\n$11\r\nsqc8b49rny0\r\n$-1\r\n"),
-            ("geopos sicily Palermo x", "*2\r\n*2\r\n$20\r\n13.36138933897018433\r\n$20\r\n38.11555639549629859\r\n*-1\r\n"),
+            (
+                "geopos sicily Palermo x",
+                "*2\r\n*2\r\n$20\r\n13.36138933897018433\r\n$20\r\n38.11555639549629859\r\n*-1\r\n",
+            ),
             ("geosearch sicily fromlonlat 15 37 byradius 200 km asc", "*2\r\n$7\r\nCatania\r\n$7\r\nPalermo\r\n"),
             (
                 "georadius sicily 15 37 200 km withdist withhash count 1",
@@ -64,14 +67,23 @@ fn what_is_refused() {
             ("geoadd g 1 1 a 2", "-ERR syntax error\r\n"),
             ("geodist sicily a b parsec", "-ERR unsupported unit provided. please use M, KM, FT, MI\r\n"),
             ("geodist sicily a b m x", "-ERR syntax error\r\n"),
-            ("geosearch sicily fromlonlat 1 1 asc asc", "-ERR exactly one of BYRADIUS and BYBOX can be specified for geosearch\r\n"),
-            ("GEOSEARCH sicily byradius 1 m asc asc", "-ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for GEOSEARCH\r\n"),
+            (
+                "geosearch sicily fromlonlat 1 1 asc asc",
+                "-ERR exactly one of BYRADIUS and BYBOX can be specified for geosearch\r\n",
+            ),
+            (
+                "GEOSEARCH sicily byradius 1 m asc asc",
+                "-ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for GEOSEARCH\r\n",
+            ),
             ("geosearch sicily frommember x byradius 1 m", "-ERR could not decode requested zset member\r\n"),
             ("geosearch sicily frommember Palermo byradius -1 m", "-ERR radius cannot be negative\r\n"),
             ("geosearch sicily frommember Palermo bybox 1 -1 m", "-ERR height or width cannot be negative\r\n"),
             ("geosearch sicily frommember Palermo bybox 1 x m", "-ERR need numeric height\r\n"),
             ("geosearch sicily frommember Palermo byradius 1 m count 0", "-ERR COUNT must be > 0\r\n"),
-            ("geosearch sicily frommember Palermo byradius 1 m any", "-ERR the ANY argument requires COUNT argument\r\n"),
+            (
+                "geosearch sicily frommember Palermo byradius 1 m any",
+                "-ERR the ANY argument requires COUNT argument\r\n",
+            ),
             (
                 "georadius sicily 1 1 1 m store d withdist",
                 "-ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options\r\n",
@@ -115,9 +127,11 @@ fn a_search_finds_what_is_there() {
     for _ in 0..50 {
         let (longitude, latitude, radius) = (10.0 + roll(4.0), 50.0 + roll(4.0), 5.0 + roll(150.0));
         node.run(&format!("geoadd centre {longitude} {latitude} c"));
-        let reply = node.ask(&format!("geosearch all fromlonlat {longitude} {latitude} byradius {radius} km asc withdist"));
+        let reply =
+            node.ask(&format!("geosearch all fromlonlat {longitude} {latitude} byradius {radius} km asc withdist"));
         let found: Vec<&str> = reply.lines().filter(|line| line.starts_with('p')).collect();
-        let distances: Vec<f64> = reply.lines().filter(|line| line.contains('.')).filter_map(|line| line.parse().ok()).collect();
+        let distances: Vec<f64> =
+            reply.lines().filter(|line| line.contains('.')).filter_map(|line| line.parse().ok()).collect();
         assert!(distances.is_sorted() && distances.iter().all(|distance| *distance <= radius), "{reply}");
         node.run("zunionstore both 2 all centre");
         let within = (0..400).filter(|n| {

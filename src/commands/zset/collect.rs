@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
-use crate::commands::scratch::with_scratch;
 use crate::commands::Ctx;
+use crate::commands::scratch::with_scratch;
 use crate::types::dict::hash;
 use crate::types::packed::{Item, MAX_INTEGER_TEXT};
 use crate::types::zset::{Zset, compact};
@@ -61,9 +61,8 @@ impl Collected {
         let names = &self.names;
         let name = |entry: &Entry| &names[entry.start..entry.start + entry.len];
         // Adding zero makes 0 of -0, which is the same place.
-        self.entries.sort_unstable_by(|a, b| {
-            (a.score + 0.0).total_cmp(&(b.score + 0.0)).then_with(|| name(a).cmp(name(b)))
-        });
+        self.entries
+            .sort_unstable_by(|a, b| (a.score + 0.0).total_cmp(&(b.score + 0.0)).then_with(|| name(a).cmp(name(b))));
     }
 }
 
@@ -114,7 +113,9 @@ fn put(ctx: &mut Ctx<'_>, key: &[u8], result: &Collected, name: &'static str, ch
         });
     } else {
         let mut full = Zset::new();
-        result.iter().for_each(|(name, score)| drop(full.insert(score, name)));
+        for (name, score) in result.iter() {
+            full.insert(score, name);
+        }
         ctx.keys.set_full(key, full);
     }
     if let Some(Some(_)) = ctx.keys.expire_at_ms(key) {

@@ -139,8 +139,7 @@ impl<'a> Request<'a> {
         let keys = at + 1;
         let count = usize::try_from(count).ok().filter(|count| *count <= args.len() - keys).ok_or(Error::Syntax)?;
         let sources = sources(ctx, args, keys..keys + count)?;
-        let mut request =
-            Request { sources, aggregate: Aggregate::Sum, with_scores: false, limit: usize::MAX };
+        let mut request = Request { sources, aggregate: Aggregate::Sum, with_scores: false, limit: usize::MAX };
         let mut at = keys + count;
         while at < args.len() {
             at += request.take_option(args, at, form)?;

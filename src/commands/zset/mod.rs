@@ -22,14 +22,12 @@ mod range;
 mod remove;
 mod walk;
 
-pub use add::{zadd, zincrby};
 pub(super) use add::{Conditions, Pairs, add};
+pub use add::{zadd, zincrby};
 pub(super) use collect::{Collected, store};
 pub use combine::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
 pub use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
-pub use range::{
-    zrange, zrangebylex, zrangebyscore, zrangestore, zrevrange, zrevrangebylex, zrevrangebyscore,
-};
+pub use range::{zrange, zrangebylex, zrangebyscore, zrangestore, zrevrange, zrevrangebylex, zrevrangebyscore};
 pub use remove::{zrem, zremrangebylex, zremrangebyrank, zremrangebyscore};
 pub use walk::{zrandmember, zscan};
 

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::remove::remove_ranks;
 use super::Shape;
+use super::remove::remove_ranks;
 use crate::commands::blocking::{AtTimeout, until_of_seconds};
 use crate::commands::options::int;
 use crate::commands::{Ctx, Error, Outcome};

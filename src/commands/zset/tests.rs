@@ -135,8 +135,14 @@ fn members_with_scores_in_either_protocol() {
     check(
         &mut node,
         &[
-            ("zrange z 0 -1 rev withscores", "*3\r\n*2\r\n$1\r\nc\r\n,3\r\n*2\r\n$1\r\n5\r\n,2\r\n*2\r\n$1\r\na\r\n,1\r\n"),
-            ("zinter 2 z z withscores aggregate max", "*3\r\n*2\r\n$1\r\na\r\n,1\r\n*2\r\n$1\r\n5\r\n,2\r\n*2\r\n$1\r\nc\r\n,3\r\n"),
+            (
+                "zrange z 0 -1 rev withscores",
+                "*3\r\n*2\r\n$1\r\nc\r\n,3\r\n*2\r\n$1\r\n5\r\n,2\r\n*2\r\n$1\r\na\r\n,1\r\n",
+            ),
+            (
+                "zinter 2 z z withscores aggregate max",
+                "*3\r\n*2\r\n$1\r\na\r\n,1\r\n*2\r\n$1\r\n5\r\n,2\r\n*2\r\n$1\r\nc\r\n,3\r\n",
+            ),
             ("zpopmin z", "*2\r\n$1\r\na\r\n,1\r\n"),
             ("zpopmin z 1", "*1\r\n*2\r\n$1\r\n5\r\n,2\r\n"),
             ("bzpopmin z 0", "*3\r\n$1\r\nz\r\n$1\r\nc\r\n,3\r\n"),
@@ -155,9 +161,15 @@ fn plain_sets_among_the_sources() {
     check(
         &mut node,
         &[
-            ("zunion 2 numbers words withscores", "*10\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n3\r\n$1\r\n1\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n2\r\n"),
+            (
+                "zunion 2 numbers words withscores",
+                "*10\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n3\r\n$1\r\n1\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n2\r\n",
+            ),
             ("zinter 2 z words withscores", "*4\r\n$1\r\na\r\n$2\r\n11\r\n$1\r\n2\r\n$2\r\n21\r\n"),
-            ("zinter 2 z words weights 2 -1 aggregate min withscores", "*4\r\n$1\r\n2\r\n$2\r\n-1\r\n$1\r\na\r\n$2\r\n-1\r\n"),
+            (
+                "zinter 2 z words weights 2 -1 aggregate min withscores",
+                "*4\r\n$1\r\n2\r\n$2\r\n-1\r\n$1\r\na\r\n$2\r\n-1\r\n",
+            ),
             ("zdiff 2 z words withscores", "*2\r\n$1\r\nc\r\n$2\r\n30\r\n"),
             ("zdiff 2 words z", "*1\r\n$1\r\nb\r\n"),
             ("zintercard 2 z words", ":2\r\n"),
@@ -282,8 +294,5 @@ fn memory_usage_and_copies_of_large_sets() {
     node.run("copy z c");
     node.run("zremrangebyrank z 0 899");
     node.run("zincrby z 0.5 member:950");
-    check(
-        &mut node,
-        &[("zcard z", ":100\r\n"), ("zcard c", ":1000\r\n"), ("zscore c member:950", "$3\r\n950\r\n")],
-    );
+    check(&mut node, &[("zcard z", ":100\r\n"), ("zcard c", ":1000\r\n"), ("zscore c member:950", "$3\r\n950\r\n")]);
 }

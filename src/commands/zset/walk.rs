@@ -56,9 +56,8 @@ fn pick(set: ZsetRef<'_>) -> Option<(Item<'_>, f64)> {
 }
 
 fn several(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
-    const OUT_OF_RANGE: Error = Error::text(
-        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-    );
+    const OUT_OF_RANGE: Error =
+        Error::text("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
     let count = int(args.get(2))?;
     if count == i64::MIN {
         return Err(OUT_OF_RANGE);

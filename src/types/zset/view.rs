@@ -99,9 +99,7 @@ impl<'a> ZsetRef<'a> {
     /// Names and scores of these ranks, lowest first, for a walk that may end early.
     pub fn iter(self, ranks: Range<usize>) -> impl Iterator<Item = (Item<'a>, f64)> {
         let (small, full) = match self {
-            Self::Compact(run) => {
-                (Some(compact::ascending(run, ranks).map(|entry| (entry.name, entry.score))), None)
-            }
+            Self::Compact(run) => (Some(compact::ascending(run, ranks).map(|entry| (entry.name, entry.score))), None),
             Self::Full(set) => {
                 let elements = set.ascending(ranks).map(|element| (Item::Str(element.name()), element.score()));
                 (None, Some(elements))
