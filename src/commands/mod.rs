@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 mod expectations;
 pub mod generic;
+pub mod geo;
 pub mod introspect;
 pub mod keys;
 pub mod lookup;
@@ -28,6 +29,7 @@ pub mod syntax;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod zset;
 
 pub use error::{Error, Outcome};
 pub use spec::{Acl, BeginSearch, Command, FindKeys, Flags, Group, Handler, KeyAccess, KeySpec, Server};

@@ -291,6 +291,7 @@ impl Builder<'_> {
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "pattern" => Kind::Pattern,
             _ if INTEGERS.contains(&word) => Kind::Integer,
+            _ if DOUBLES.contains(&word) => Kind::Double,
             _ => Kind::String,
         }
     }
@@ -379,8 +380,10 @@ const INTEGERS: &[&str] = &[
     "frequency",
     "increment",
     "index",
+    "limit",
     "milliseconds",
     "min-match-len",
+    "numkeys",
     "offset",
     "protover",
     "seconds",
@@ -391,16 +394,32 @@ const INTEGERS: &[&str] = &[
     "version",
 ];
 
+/// Values that are floating point numbers wherever they occur.
+const DOUBLES: &[&str] = &["height", "latitude", "longitude", "radius", "score", "width"];
+
 /// ((command, value), type) where the name alone misleads.
 const SPECIAL_KINDS: &[((&str, &str), Kind)] = &[
     (("incrbyfloat", "increment"), Kind::Double),
     (("setbit", "value"), Kind::Integer),
     (("bitfield", "value"), Kind::Integer),
+    (("zincrby", "increment"), Kind::Double),
+    (("bzmpop", "timeout"), Kind::Double),
+    (("bzpopmax", "timeout"), Kind::Double),
+    (("bzpopmin", "timeout"), Kind::Double),
 ];
 
 /// What a choice is called, by what its alternatives begin with.
 const CHOICE_NAMES: &[(&str, &str)] = &[
     ("NX|", "condition"),
+    ("GT|", "comparison"),
+    ("BYSCORE|", "sortby"),
+    ("MIN|MAX", "where"),
+    ("SUM|MIN", "aggregate"),
+    ("FROMMEMBER|", "from"),
+    ("BYRADIUS|", "by"),
+    ("ASC|", "order"),
+    ("M|KM", "unit"),
+    ("STORE|", "store"),
     ("EX|", "expiration"),
     ("BYTE|", "unit"),
     ("AND|", "operation"),
@@ -425,6 +444,13 @@ const CHOICE_NAMES: &[(&str, &str)] = &[
 const BLOCK_NAMES: &[(&str, &str)] = &[
     ("key", "data"),
     ("parameter", "data"),
+    ("score", "data"),
+    ("longitude", "data"),
+    ("LIMIT", "limit"),
+    ("COUNT", "count-block"),
+    ("FROMLONLAT", "fromlonlat"),
+    ("BYRADIUS", "circle"),
+    ("BYBOX", "box"),
     ("start", "range"),
     ("end", "end-unit-block"),
     ("GET", "get-block"),

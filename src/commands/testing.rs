@@ -1,7 +1,7 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, set, sort, string};
+use super::{Ctx, Error, Outcome, bitmap, generic, geo, set, sort, string, zset};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};
@@ -162,6 +162,9 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("bitfield_ro", -2, bitmap::bitfield_ro),
     ("bitop", -4, bitmap::bitop),
     ("bitpos", -3, bitmap::bitpos),
+    ("bzmpop", -5, zset::bzmpop),
+    ("bzpopmax", -3, zset::bzpopmax),
+    ("bzpopmin", -3, zset::bzpopmin),
     ("copy", -3, generic::copy),
     ("decr", 2, string::decr),
     ("decrby", 3, string::decrby),
@@ -172,6 +175,16 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("expire", -3, generic::expire),
     ("expireat", -3, generic::expireat),
     ("expiretime", 2, generic::expiretime),
+    ("geoadd", -5, geo::geoadd),
+    ("geodist", -4, geo::geodist),
+    ("geohash", -2, geo::geohash),
+    ("geopos", -2, geo::geopos),
+    ("georadius", -6, geo::georadius),
+    ("georadius_ro", -6, geo::georadius_ro),
+    ("georadiusbymember", -5, geo::georadiusbymember),
+    ("georadiusbymember_ro", -5, geo::georadiusbymember_ro),
+    ("geosearch", -7, geo::geosearch),
+    ("geosearchstore", -8, geo::geosearchstore),
     ("get", 2, string::get),
     ("getbit", 3, bitmap::getbit),
     ("getdel", 2, string::getdel),
@@ -231,6 +244,38 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("ttl", 2, generic::ttl),
     ("type", 2, generic::type_),
     ("unlink", -2, generic::unlink),
+    ("zadd", -4, zset::zadd),
+    ("zcard", 2, zset::zcard),
+    ("zcount", 4, zset::zcount),
+    ("zdiff", -3, zset::zdiff),
+    ("zdiffstore", -4, zset::zdiffstore),
+    ("zincrby", 4, zset::zincrby),
+    ("zinter", -3, zset::zinter),
+    ("zintercard", -3, zset::zintercard),
+    ("zinterstore", -4, zset::zinterstore),
+    ("zlexcount", 4, zset::zlexcount),
+    ("zmpop", -4, zset::zmpop),
+    ("zmscore", -3, zset::zmscore),
+    ("zpopmax", -2, zset::zpopmax),
+    ("zpopmin", -2, zset::zpopmin),
+    ("zrandmember", -2, zset::zrandmember),
+    ("zrange", -4, zset::zrange),
+    ("zrangebylex", -4, zset::zrangebylex),
+    ("zrangebyscore", -4, zset::zrangebyscore),
+    ("zrangestore", -5, zset::zrangestore),
+    ("zrank", -3, zset::zrank),
+    ("zrem", -3, zset::zrem),
+    ("zremrangebylex", 4, zset::zremrangebylex),
+    ("zremrangebyrank", 4, zset::zremrangebyrank),
+    ("zremrangebyscore", 4, zset::zremrangebyscore),
+    ("zrevrange", -4, zset::zrevrange),
+    ("zrevrangebylex", -4, zset::zrevrangebylex),
+    ("zrevrangebyscore", -4, zset::zrevrangebyscore),
+    ("zrevrank", -3, zset::zrevrank),
+    ("zscan", -3, zset::zscan),
+    ("zscore", 3, zset::zscore),
+    ("zunion", -3, zset::zunion),
+    ("zunionstore", -4, zset::zunionstore),
 ];
 
 fn call(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {

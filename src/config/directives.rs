@@ -199,10 +199,10 @@ directives! {
     set_max_listpack_entries: u64 = ("set-max-listpack-entries", [], LONG, "128", Runtime, Encodings),
     /// Bytes of a member of a set in compact form at most.
     set_max_listpack_value: u64 = ("set-max-listpack-value", [], SIZE, "64", Runtime, Encodings),
-    /// No effect yet. Members of a sorted set in compact form at most.
+    /// Members of a sorted set in compact form at most.
     zset_max_listpack_entries: u64 =
         ("zset-max-listpack-entries", ["zset-max-ziplist-entries"], LONG, "128", Runtime, Encodings),
-    /// No effect yet. Bytes of a member of a sorted set in compact form at most.
+    /// Bytes of a member of a sorted set in compact form at most.
     zset_max_listpack_value: u64 =
         ("zset-max-listpack-value", ["zset-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
     /// No effect yet. Bytes of a HyperLogLog in sparse form at most.

@@ -48,7 +48,8 @@ pub fn type_of(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Str(_) => STRING,
         ValueRef::Packed(Kind::List, _) | ValueRef::Object(Object::List(_)) => list::QUICKLIST_2,
-        ValueRef::Packed(Kind::Zset, _) | ValueRef::Object(Object::Zset(_)) => zset::ZSET_2,
+        ValueRef::Packed(Kind::Zset, _) => zset::PACKED,
+        ValueRef::Object(Object::Zset(_)) => zset::ZSET_2,
         ValueRef::Packed(Kind::Set, bytes) => set::type_of_packed(bytes),
         ValueRef::Packed(Kind::Hash, bytes) => hash::type_of_packed(bytes),
         ValueRef::Packed(kind @ (Kind::String | Kind::Stream), _) => {

@@ -181,6 +181,11 @@ impl<'a> Writer<'a> {
 
     /// A floating point number: RESP3 double, or a bulk string of the same digits (shortest that round-trips, as Redis 7).
     pub fn double(&mut self, value: f64) {
+        // Most are whole numbers, which need no text of their own.
+        let whole = value as i64;
+        if whole.unsigned_abs() < 1 << f64::MANTISSA_DIGITS && (whole as f64).to_bits() == value.to_bits() {
+            return if self.resp3() { self.header(b',', whole) } else { self.bulk_int(whole) };
+        }
         let text = format_double(value);
         if self.resp3() {
             self.out.buf.push(b',');

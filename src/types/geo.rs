@@ -67,7 +67,7 @@ impl Point {
 
     /// The middle of the smallest cell, as GEOPOS prints it.
     pub fn of_score(score: f64) -> Self {
-        let borders = Cell { bits: score as u64, steps: MOST_STEPS }.borders();
+        let borders = Cell { bits: bits_of(score), steps: MOST_STEPS }.borders();
         let middle = |(low, high): (f64, f64)| (low + high) / 2.0;
         Self {
             longitude: middle(borders.longitude).clamp(MIN_LONGITUDE, MAX_LONGITUDE),
@@ -103,6 +103,13 @@ impl Point {
         }
         text
     }
+}
+
+/// A score as a hash. One that is none, as ZADD may have given it, becomes what C compilers make of it on x86.
+fn bits_of(score: f64) -> u64 {
+    const TOP_BIT: u64 = 1 << 63;
+    let signed = |value: f64| if value >= i64::MAX as f64 { i64::MIN } else { value as i64 } as u64;
+    if score < TOP_BIT as f64 { signed(score) } else { signed(score - TOP_BIT as f64) ^ TOP_BIT }
 }
 
 /// Degrees and radians by one factor, rounded once, as in Redis; what `f64::to_radians` rounds is not promised.

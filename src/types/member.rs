@@ -1,16 +1,15 @@
-//! The elements of sets, hashes and sorted sets: each one allocation behind an 8-byte tagged pointer.
+//! The elements of sets and hashes: each one allocation behind an 8-byte tagged pointer.
 //!
 //! The pointer: 48 bits of address and 16 bits that belong to the table the element is in.
 //!
 //! The allocation, without padding; lengths are in groups of 7 bits, low ones first:
 //!
-//! | [`Member`] | [`Pair`] | [`Scored`] |
-//! |---|---|---|
-//! | | | score, 8 bytes |
-//! | head | head | head |
-//! | | expiry, 8 bytes, if flagged | |
-//! | length, name | length, field | length, name |
-//! | | length, value | |
+//! | [`Member`] | [`Pair`] |
+//! |---|---|
+//! | head | head |
+//! | | expiry, 8 bytes, if flagged |
+//! | length, name | length, field |
+//! | | length, value |
 //!
 //! The head byte counts the owners, up to [`MOST_OWNERS`]; a clone beyond that is a copy. Its top bit flags a pair's expiry.
 //!
@@ -40,15 +39,11 @@ const FLAG: u8 = 0x80;
 
 const HEAD_BYTES: usize = 1;
 const EXPIRY_BYTES: usize = 8;
-const SCORE_BYTES: usize = 8;
 /// Bytes of the longest length.
 const LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 
-/// How a kind of block is laid out.
+/// How a kind of block is laid out: the head first.
 trait Shape {
-    /// Where the head is.
-    const HEAD_AT: usize;
-
     /// Bytes in use.
     ///
     /// # Safety
@@ -85,7 +80,7 @@ impl<S: Shape> Block<S> {
         let Some(block) = NonNull::new(unsafe { alloc::alloc(layout) }) else { alloc::handle_alloc_error(layout) };
         assert!(block.addr().get() & !ADDRESS == 0, "an address beyond 48 bits");
         // SAFETY: the head is within the size, and nobody else knows the block.
-        unsafe { block.add(S::HEAD_AT).write(flags | 1) };
+        unsafe { block.write(flags | 1) };
         fill(Writer { at: block.as_ptr() });
         Self { tagged: block, shape: PhantomData }
     }
@@ -98,7 +93,7 @@ impl<S: Shape> Block<S> {
     #[inline]
     fn head(&self) -> &AtomicU8 {
         // SAFETY: the head lives as long as this owner and is only touched atomically once the block is made.
-        unsafe { AtomicU8::from_ptr(self.block().add(S::HEAD_AT)) }
+        unsafe { AtomicU8::from_ptr(self.block()) }
     }
 
     #[inline]
@@ -151,10 +146,9 @@ impl<S: Shape> Block<S> {
         let flags = self.head().load(Ordering::Relaxed) & FLAG;
         // SAFETY: both blocks have at least `size` bytes and are different; the head is left out, since others may change it meanwhile.
         let mut copy = unsafe {
-            let (from, after) = (self.block(), S::HEAD_AT + HEAD_BYTES);
+            let from = self.block();
             Self::new(size, flags, |to| {
-                from.copy_to_nonoverlapping(to.at, S::HEAD_AT);
-                from.add(after).copy_to_nonoverlapping(to.at.add(after), size - after);
+                from.add(HEAD_BYTES).copy_to_nonoverlapping(to.at.add(HEAD_BYTES), size - HEAD_BYTES);
             })
         };
         copy.set_tag(self.tag());
@@ -274,8 +268,6 @@ fn with_length(bytes: usize) -> usize {
 struct MemberShape;
 
 impl Shape for MemberShape {
-    const HEAD_AT: usize = 0;
-
     #[inline]
     unsafe fn size(block: *const u8) -> usize {
         // SAFETY: a length stands after the head.
@@ -305,54 +297,6 @@ impl Member {
     }
 }
 
-struct ScoredShape;
-
-impl Shape for ScoredShape {
-    const HEAD_AT: usize = SCORE_BYTES;
-
-    #[inline]
-    unsafe fn size(block: *const u8) -> usize {
-        let before = SCORE_BYTES + HEAD_BYTES;
-        // SAFETY: a length stands after the head.
-        before + with_length(unsafe { read_length(block.add(before)) }.0)
-    }
-}
-
-/// An element of a sorted set. It never changes; a clone of it elsewhere (in an index by score) shares the allocation.
-#[derive(Clone)]
-pub struct Scored(Block<ScoredShape>);
-
-impl Scored {
-    pub fn new(score: f64, name: &[u8]) -> Self {
-        // SAFETY: score, head, length and name are what the size is made of.
-        Self(unsafe {
-            Block::new(SCORE_BYTES + HEAD_BYTES + with_length(name.len()), 0, |mut writer| {
-                writer.put(&score.to_ne_bytes());
-                writer.skip(HEAD_BYTES);
-                writer.put_with_length(name);
-            })
-        })
-    }
-
-    #[inline]
-    pub fn score(&self) -> f64 {
-        // SAFETY: the block begins with a score, aligned or not.
-        unsafe { self.0.block().cast::<f64>().read_unaligned() }
-    }
-
-    #[inline]
-    pub fn name(&self) -> &[u8] {
-        // SAFETY: that is where the name is.
-        unsafe { self.0.bytes_at(SCORE_BYTES + HEAD_BYTES) }
-    }
-
-    /// Whether both are owners of one allocation.
-    #[inline]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.0.block() == other.0.block()
-    }
-}
-
 struct PairShape;
 
 /// Where the field's length is.
@@ -367,8 +311,6 @@ fn pair_size(field: usize, value: usize, expire_at_ms: Option<u64>) -> usize {
 }
 
 impl Shape for PairShape {
-    const HEAD_AT: usize = 0;
-
     #[inline]
     unsafe fn size(block: *const u8) -> usize {
         // SAFETY: the head comes first, then what it flags, then the lengths, each with what it counts.
@@ -503,18 +445,11 @@ macro_rules! element {
 }
 
 element!(Member, name);
-element!(Scored, name);
 element!(Pair, field);
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name().escape_ascii())
-    }
-}
-
-impl fmt::Debug for Scored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name().escape_ascii(), self.score())
     }
 }
 

@@ -68,6 +68,31 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// The same as C code reads it that asks `strtod` only where it stopped: the text ends at a zero byte, blanks may come before the number, no
+/// text at all is 0, and what is too large or too small is infinite or 0. NaN is refused.
+pub fn parse_f64_as_c(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let number = &text[blanks..];
+    if let Some(value) = parse_f64(number) {
+        return Some(value);
+    }
+    match float_text::scan(number)? {
+        FloatText::Infinity { .. } => None,
+        FloatText::Decimal(_) => std::str::from_utf8(number).ok()?.parse().ok(),
+        FloatText::Hex(hex) => {
+            let magnitude = match hex.round(Format { mantissa_bits: 53, min_exponent: -1074, max_exponent: 971 }) {
+                Rounded::Infinite => f64::INFINITY,
+                Rounded::Zero | Rounded::Finite { .. } => 0.0,
+            };
+            Some(if hex.negative { -magnitude } else { magnitude })
+        }
+    }
+}
+
 /// `mantissa * 2^exponent`, which a double holds exactly.
 fn double_from_parts(mantissa: u64, exponent: i32) -> f64 {
     const HIDDEN_BIT: u64 = 1 << 52;
@@ -206,6 +231,27 @@ mod tests {
         }
         assert!(parse_f64(b"-0").is_some_and(|zero| zero.is_sign_negative()));
         assert!(parse_f64(b"-0x0").is_some_and(|zero| zero.is_sign_negative()));
+    }
+
+    #[test]
+    fn doubles_are_read_as_c_code_does_that_looks_at_the_end_only() {
+        for (text, value) in [
+            ("", Some(0.0)),
+            (" ", None),
+            (" \t1.5", Some(1.5)),
+            ("1 ", None),
+            ("2\0junk", Some(2.0)),
+            ("1e400", Some(f64::INFINITY)),
+            ("-1e400", Some(f64::NEG_INFINITY)),
+            ("1e-400", Some(0.0)),
+            ("-0x1p9999", Some(f64::NEG_INFINITY)),
+            ("0x1p-9999", Some(0.0)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            ("nan", None),
+            ("x", None),
+        ] {
+            assert_eq!(parse_f64_as_c(text.as_bytes()), value, "{text:?}");
+        }
     }
 
     #[test]

@@ -51,4 +51,6 @@ family_tests! {
     pubsub: crate::families::pubsub::FAMILY;
     set: crate::families::set::FAMILY;
     sort: crate::families::sort::FAMILY;
+    zset: crate::families::zset::FAMILY;
+    geo: crate::families::geo::FAMILY;
 }

@@ -88,6 +88,39 @@ const FORMS: &[(&str, &[&str])] = &[
     ),
     ("restore r 1 \"\\x00\\x01v\\n\\x00\\x91\\x08\\xce\\xb2\\x198\\x8a\\xce\" replace absttl", &["DEL r"]),
     ("restore r 1 \"\\x00\\x01v\\n\\x00\\x91\\x08\\xce\\xb2\\x198\\x8a\\xce\" replace absttl", &[]),
+    ("!del z", &[]),
+    ("zadd z 1 a 2 b 3 c 4 d", &["zadd z 1 a 2 b 3 c 4 d"]),
+    ("zadd z nx 1 a", &[]),
+    ("zadd z ch gt incr 2 a", &["zadd z ch gt incr 2 a"]),
+    ("zincrby z 1.5 b", &["zincrby z 1.5 b"]),
+    ("zincrby z 0 b", &[]),
+    ("zpopmin z", &["zpopmin z"]),
+    ("zpopmax z 1", &["zpopmax z 1"]),
+    ("zpopmin z 0", &[]),
+    ("zmpop 2 none z min", &["ZPOPMIN z 1"]),
+    ("zmpop 1 z max count 10", &["ZPOPMAX z 1"]),
+    ("zmpop 1 z max count 10", &[]),
+    ("!zadd z 1 a 2 b 3 c 4 d", &[]),
+    ("bzpopmin none z 0", &["ZPOPMIN z"]),
+    ("bzpopmax z 0", &["ZPOPMAX z"]),
+    ("bzmpop 0 1 z min count 5", &["ZPOPMIN z 2"]),
+    ("!zadd z 1 a 2 b 3 c 4 d 5 e 6 f", &[]),
+    ("zrem z a x", &["zrem z a x"]),
+    ("zrem z x", &[]),
+    ("zremrangebyrank z 0 0", &["zremrangebyrank z 0 0"]),
+    ("zremrangebyscore z 3 3", &["zremrangebyscore z 3 3"]),
+    ("zrangestore zd z 0 -1", &["zrangestore zd z 0 -1"]),
+    ("zrangestore zd z 5 -1", &["zrangestore zd z 5 -1"]),
+    ("zrangestore zd z 5 -1", &[]),
+    ("zunionstore zd 2 z none", &["zunionstore zd 2 z none"]),
+    ("zinterstore zd 2 z none", &["zinterstore zd 2 z none"]),
+    (
+        "geoadd g nx 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+        &["zadd g nx 3479099956230698 Palermo 3479447370796909 Catania"],
+    ),
+    ("geoadd g xx ch 13.3 38.1 Palermo", &["zadd g xx ch 3479076843417631 Palermo"]),
+    ("georadius g 15 37 200 km store zd", &["georadius g 15 37 200 km store zd"]),
+    ("georadiusbymember nokey Palermo 1 m storedist zd", &["georadiusbymember nokey Palermo 1 m storedist zd"]),
 ];
 
 /// Where Basalt tells replicas the same in other words than Redis.
@@ -126,11 +159,12 @@ fn what_replicas_are_told() {
 #[test]
 fn a_replica_that_executes_the_forms_has_the_same_data() {
     let everything = |node: &mut Node| -> Vec<String> {
-        let keys = ["k", "kk", "n", "a", "b", "c", "d", "r", "x", "y", "z", "q"];
+        let keys = ["k", "kk", "n", "a", "b", "c", "d", "r", "x", "y", "z", "q", "zd", "g"];
         let both = (0..2).flat_map(|db| keys.map(|key| (db, key)));
         both.map(|(db, key)| {
             node.db = db;
             let said = node.ask(&format!("get {key}")) + &node.ask(&format!("pexpiretime {key}"));
+            let said = said + &node.ask(&format!("zrange {key} 0 -1 withscores"));
             node.db = 0;
             said
         })

@@ -23,6 +23,11 @@ const CHANGED: &[(&str, &str, &str)] = &[
     // Blocking commands may be called in scripts, where they do not block.
     ("wait", "flags", "blocking"),
     ("wait", "categories", "slow,blocking,connection"),
+    ("bzpopmax", "flags", "write,blocking,fast"),
+    ("bzpopmin", "flags", "write,blocking,fast"),
+    // WITHSCORE is new.
+    ("zrank", "arity", "-3"),
+    ("zrevrank", "arity", "-3"),
     ("scan", "tips", "nondeterministic_output,request_policy:special,response_policy:special"),
 ];
 
@@ -36,17 +41,23 @@ fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(",") }
 }
 
+/// Where keys begin; of what has no place that could be named, nothing is asked.
+fn place(begin: BeginSearch) -> String {
+    match begin {
+        BeginSearch::Index(index) => index.to_string(),
+        BeginSearch::Keyword(word, from) => format!("{word}/{from}"),
+        BeginSearch::Unknown | BeginSearch::SortStore => "unknown".to_owned(),
+    }
+}
+
 fn key_spec(spec: &KeySpec) -> String {
     let access = spec.access.names().collect::<Vec<_>>().join("+");
     match (spec.begin, spec.find) {
-        (BeginSearch::Index(index), FindKeys::Range { last, step, limit }) => {
-            format!("{access}@{index}:{last}:{step}:{limit}")
-        }
-        (BeginSearch::Index(index), FindKeys::Counted { count, first, step }) => {
-            format!("{access}@{index}:count:{count}:{first}:{step}")
-        }
         (BeginSearch::Unknown | BeginSearch::SortStore, _) => format!("{access}@unknown"),
-        _ => panic!("no recorded command looks for a keyword"),
+        (begin, FindKeys::Range { last, step, limit }) => format!("{access}@{}:{last}:{step}:{limit}", place(begin)),
+        (begin, FindKeys::Counted { count, first, step }) => {
+            format!("{access}@{}:#{count}:{first}:{step}", place(begin))
+        }
     }
 }
 
@@ -145,7 +156,7 @@ fn order_within_a_pipeline() {
     let waits = |command: &Command| !has_no_keys(command) && command.flags.has(Flags::BARRIER);
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
     // Those that may wait or need keys that they do not name, which the replies of earlier ones must not overtake.
-    assert_eq!(with_keys, ["sort", "sort_ro", "watch", "debug|blockpop"]);
+    assert_eq!(with_keys, ["bzmpop", "bzpopmax", "bzpopmin", "sort", "sort_ro", "watch", "debug|blockpop"]);
 }
 
 #[test]

@@ -20,9 +20,6 @@ fn every_length() {
         assert_eq!(member.heap_bytes(), good_size(HEAD_BYTES + with_length(length)));
         drop(member);
         assert_eq!(clone.0.copy().name_of_copy(), name);
-        let scored = Scored::new(-0.5, &name);
-        assert_eq!((scored.score(), scored.name()), (-0.5, &*name));
-        assert!(scored.is_same(&scored.clone()) && !scored.is_same(&Scored::new(-0.5, &name)));
     }
 }
 
@@ -35,8 +32,8 @@ impl Block<MemberShape> {
 
 #[test]
 fn handles_are_small() {
-    assert_eq!((size_of::<Member>(), size_of::<Option<Pair>>(), size_of::<Scored>()), (8, 8, 8));
-    assert_eq!((Member::new(&[b'x'; 14]).heap_bytes(), Scored::new(1.0, &[b'x'; 22]).heap_bytes()), (16, 32));
+    assert_eq!((size_of::<Member>(), size_of::<Option<Pair>>()), (8, 8));
+    assert_eq!(Member::new(&[b'x'; 14]).heap_bytes(), 16);
     assert_eq!(Pair::new(b"field", b"value", None).heap_bytes(), 16);
 }
 

@@ -192,6 +192,40 @@ pub fn insert(run: &[u8], score: f64, name: &[u8], out: &mut Vec<u8>) -> Change 
     }
 }
 
+/// What [`update`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Update {
+    Done(Change),
+    /// The name would be one too many, or is too long: the set has to become full.
+    TooMuch,
+}
+
+/// Sets the score that `decide` makes of the present one; nothing changes for `None` or an equal score. `out` gets the new run, unless
+/// nothing changes.
+pub fn update(
+    run: &[u8],
+    name: &[u8],
+    limits: Limits,
+    decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    out: &mut Vec<u8>,
+) -> Update {
+    let item = Item::of(name);
+    let mut items = packed::items(run);
+    let (mut old, mut len) = (None, 0);
+    while let (Some(name), Some(score)) = (items.next(), items.next()) {
+        if name == item {
+            old = Some(score_of(score));
+            break;
+        }
+        len += 1;
+    }
+    match decide(old) {
+        None => Update::Done(Change::None(old)),
+        Some(_) if old.is_none() && !limits.admit(len + 1, name) => Update::TooMuch,
+        Some(score) => Update::Done(insert(run, score, name, out)),
+    }
+}
+
 /// Removes a name and returns its score. `out` gets the new run, unless the name is not there.
 pub fn remove(run: &[u8], name: &[u8], out: &mut Vec<u8>) -> Option<f64> {
     let (rank, score) = find(run, name)?;
@@ -215,13 +249,42 @@ pub fn score_range(run: &[u8], min: ScoreBound, max: ScoreBound) -> Range<usize>
     range(run, |entry| min.admits_from_below(entry.score), |entry| max.admits_from_above(entry.score))
 }
 
-/// The ranks of the entries between two names; as in Redis, all scores should be the same.
+/// The ranks of the entries between two names. All scores should be the same; where they are not, the answer is that of Redis, which looks
+/// at the first and the last entry and then goes from the lowest on.
 pub fn lex_range(run: &[u8], min: LexBound<'_>, max: LexBound<'_>) -> Range<usize> {
+    if !ends_admit(run, min, max) {
+        return 0..0;
+    }
     range(
         run,
         |entry| entry.with_name(|name| min.admits_from_below(name)),
         |entry| entry.with_name(|name| max.admits_from_above(name)),
     )
+}
+
+/// The same, as Redis finds it for a reversed range: from the highest on.
+pub fn lex_range_from_above(run: &[u8], min: LexBound<'_>, max: LexBound<'_>) -> Range<usize> {
+    if !ends_admit(run, min, max) {
+        return 0..0;
+    }
+    let (mut start, mut found) = (0, 0..0);
+    for (rank, entry) in entries(run).enumerate() {
+        if !entry.with_name(|name| min.admits_from_below(name)) {
+            start = rank + 1;
+        }
+        if entry.with_name(|name| max.admits_from_above(name)) {
+            found = start..rank + 1;
+        }
+    }
+    found
+}
+
+/// Whether the last name is not before the range, and the first not behind it.
+fn ends_admit(run: &[u8], min: LexBound<'_>, max: LexBound<'_>) -> bool {
+    let mut walk = entries(run);
+    let Some(first) = walk.next() else { return false };
+    let last = walk.last().unwrap_or(first);
+    last.with_name(|name| min.admits_from_below(name)) && first.with_name(|name| max.admits_from_above(name))
 }
 
 /// From the first entry that `min` admits to the last before one that `max` refuses.

@@ -28,6 +28,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod view;
 mod walk;
 
 use std::ops::Range;
@@ -37,6 +38,7 @@ use tree::Tree;
 
 pub use element::{ElementRef, Scored};
 pub use order::{LexBound, Probe, ScoreBound};
+pub use view::{Direction, ZsetRef};
 pub use walk::{Ascending, Descending};
 
 /// A sorted set of any size. See the module.

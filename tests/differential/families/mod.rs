@@ -3,12 +3,14 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod pubsub;
 pub mod server;
 pub mod set;
 pub mod sort;
 pub mod string;
 pub mod transaction;
+pub mod zset;
 
 use crate::generator::{Args, Gen, with, words};
 
