@@ -19,6 +19,7 @@ pub mod options;
 pub mod propagation;
 pub mod replication;
 mod spec;
+pub mod stream;
 pub mod string;
 pub mod syntax;
 pub mod table;

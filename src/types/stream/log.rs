@@ -126,6 +126,12 @@ impl Log {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
+    /// The IDs of all blocks, in order.
+    pub fn block_ids(&self) -> impl Iterator<Item = Id> + '_ {
+        let places = std::iter::successors(self.front(), |place| self.next_place(*place));
+        places.filter_map(|place| self.block(place).map(Block::first))
+    }
+
     /// The ID of the first block, which is what a replica is told in place of an approximate MINID; the greatest ID if there is none.
     pub fn first_block_id(&self) -> Id {
         self.front().map_or(Id::MAX, |place| self.block(place).map_or(Id::MAX, Block::first))
