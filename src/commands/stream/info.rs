@@ -168,8 +168,8 @@ fn radix_tree_nodes(log: &Log) -> usize {
     // Where the IDs seen so far part from the last one, ascending.
     let mut forks: Vec<usize> = Vec::new();
     let mut last: Option<[u8; ID_BYTES]> = None;
-    for id in log.block_ids() {
-        let id = id.to_bytes();
+    for block in log.all_blocks() {
+        let id = block.first().to_bytes();
         if let Some(last) = last {
             let common = id.iter().zip(&last).take_while(|(a, b)| a == b).count();
             nodes += run_above(ID_BYTES, forks.last().copied().max(Some(common)));
