@@ -49,4 +49,5 @@ family_tests! {
     server: crate::families::server::FAMILY;
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
+    stream: crate::families::stream::FAMILY;
 }

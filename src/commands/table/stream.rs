@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
         .subcommands(&[
             command("create", -5, stream::xgroup_create)
                 .about("5.0.0", CONSTANT, "Creates a group that reads on from an ID.")
-                .syntax("key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]")
+                .syntax("key group <id | $> [MKSTREAM] [ENTRIESREAD entriesread]")
                 .flags(WRITE_OOM)
                 .keys(&[KeySpec::one(2, RW_INSERT)]),
             command("createconsumer", 5, stream::xgroup_createconsumer)
@@ -83,7 +83,7 @@ pub const COMMANDS: &[Command] = &[
                 .keys(&[KeySpec::one(2, RW_DELETE)]),
             command("setid", -5, stream::xgroup_setid)
                 .about("5.0.0", CONSTANT, "Sets the ID from which a group reads on.")
-                .syntax("key group <id | $> [ENTRIESREAD entries-read]")
+                .syntax("key group <id | $> [ENTRIESREAD entriesread]")
                 .flags(WRITE)
                 .keys(&[KeySpec::one(2, RW_UPDATE)]),
             help(Group::Stream, Handler::Data(stream::xgroup_help), "5.0.0").acl(Acl::STREAM),
@@ -127,12 +127,12 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[first(RO_ACCESS)]),
     command("xread", -4, stream::xread)
         .about("5.0.0", BY_RETURNED, "Returns what streams have behind given IDs, or waits for something to come.")
-        .syntax("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
+        .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>")
         .flags(READS)
         .keys(&[streams(1)]),
     command("xreadgroup", -7, stream::xreadgroup)
         .about("5.0.0", BY_RETURNED, "Gives a consumer what is new to its group, or what is pending with it.")
-        .syntax("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]")
+        .syntax("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>")
         .flags(READS_FOR_GROUP)
         .keys(&[streams(4)]),
     command("xrevrange", -4, stream::xrevrange)
@@ -147,7 +147,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[first(RW_UPDATE)]),
     command("xtrim", -4, stream::xtrim)
         .about("5.0.0", BY_TRIMMED, "Removes the first entries of a stream, down to a length or up to an ID.")
-        .syntax("key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]")
+        .syntax("key <<MAXLEN | MINID> [= | ~] threshold [LIMIT count]>")
         .flags(WRITE)
         .keys(&[first(RW_DELETE)])
         .tips(&[RANDOM]),

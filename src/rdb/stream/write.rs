@@ -34,7 +34,7 @@ pub fn write(out: &mut Vec<u8>, stream: &Stream, compression: Compression) {
 /// Appends a block as the listpack that Redis has it in.
 pub(super) fn write_block(out: &mut Vec<u8>, block: &Block) {
     let mut listpack = ListpackWriter::new(out);
-    let mut int = |listpack: &mut ListpackWriter<'_>, number: i64| listpack.push(Item::Int(number));
+    let int = |listpack: &mut ListpackWriter<'_>, number: i64| listpack.push(Item::Int(number));
     int(&mut listpack, block.live().into());
     int(&mut listpack, block.deleted().into());
     int(&mut listpack, block.names().count() as i64);

@@ -5,6 +5,7 @@ pub mod connection;
 pub mod generic;
 pub mod pubsub;
 pub mod server;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 
