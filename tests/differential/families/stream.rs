@@ -202,7 +202,7 @@ fn special(g: &mut Gen) -> Step {
     if g.rng.chance(2) {
         let mut read = if g.rng.chance(2) { xread(g) } else { xreadgroup(g) };
         let at = if read[0] == b"XREAD" { 1 } else { 4 };
-        read.splice(at..at, [b"BLOCK".to_vec(), b"0".to_vec()]);
+        read.splice(at..at, [b"BLOCK".to_vec(), b"1".to_vec()]);
         g.next.push_back(Step::Command(read, Compare::Exact));
         g.next.push_back(Step::Command(words("EXEC"), Compare::Exact));
         return Step::Command(words("MULTI"), Compare::Exact);
@@ -212,6 +212,13 @@ fn special(g: &mut Gen) -> Step {
     g.next.push_back(Step::Command(auto, Compare::Exact));
     let first = format!("9999999999999{}", g.rng.below(10)).into_bytes();
     Step::Command(with(words("XADD"), [future, first, b"field".to_vec(), g.short_value()]), Compare::Exact)
+}
+
+/// Has the consumer created before a command that claims for it: Redis 7.0 creates it when there is something to claim, 7.2 at once.
+fn after_its_consumer(g: &mut Gen, claim: Args) -> Args {
+    let create = with(words("XGROUP CREATECONSUMER"), claim[1..4].iter().cloned());
+    g.next.push_back(Step::Command(claim, Compare::Exact));
+    create
 }
 
 fn xclaim(g: &mut Gen) -> Args {
@@ -229,7 +236,20 @@ fn xclaim(g: &mut Gen) -> Args {
             _ => args.push(b"BOGUS".to_vec()),
         }
     }
-    args
+    after_its_consumer(g, args)
+}
+
+fn xautoclaim(g: &mut Gen) -> Args {
+    let start = if g.rng.chance(2) { b"0".to_vec() } else { bound(g) };
+    let mut args = with(words("XAUTOCLAIM"), [key(g), group(g), consumer(g), min_idle(g), start]);
+    if g.rng.chance(2) {
+        let count = g.rng.pick(&["1", "2", "5", "0", "-1", "x"]).as_bytes().to_vec();
+        args.extend([g.spelled("COUNT"), count]);
+    }
+    if g.rng.chance(3) {
+        args.push(g.spelled("JUSTID"));
+    }
+    after_its_consumer(g, args)
 }
 
 fn xpending(g: &mut Gen) -> Args {
@@ -339,18 +359,7 @@ const RULES: &[Rule] = &[
         args
     }),
     rule(10, xclaim),
-    rule(6, |g| {
-        let start = if g.rng.chance(2) { b"0".to_vec() } else { bound(g) };
-        let mut args = with(words("XAUTOCLAIM"), [key(g), group(g), consumer(g), min_idle(g), start]);
-        if g.rng.chance(2) {
-            let count = g.rng.pick(&["1", "2", "5", "0", "-1", "x"]).as_bytes().to_vec();
-            args.extend([g.spelled("COUNT"), count]);
-        }
-        if g.rng.chance(3) {
-            args.push(g.spelled("JUSTID"));
-        }
-        args
-    }),
+    rule(6, xautoclaim),
     ruled(8, TIMELESS, xpending),
     ruled(4, TIMELESS, |g| with(words("XINFO"), [g.spelled("STREAM"), key(g)])),
     ruled(4, TIMELESS, |g| {
