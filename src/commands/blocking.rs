@@ -3,13 +3,16 @@
 //! Such a handler looks at its keys in turn ([`Ctx::candidates`]), takes what it finds, and otherwise says [`Ctx::block`] and returns without
 //! a reply. When one of the keys may have what it wants, it is called again for that key alone, with nobody else having seen the
 //! key in between. Its table entry has the flags BLOCKING and BARRIER.
+//!
+//! Arguments that stand for the state of things when the command was called (`$`) it replaces by what they stood for
+//! ([`Ctx::call_again_with`]).
 
 use std::ops::Range;
 
 use super::string::write_string;
 use super::{Ctx, Error, Outcome};
 use crate::keyspace::{Kind, ValueRef};
-use crate::resp::{Args, Writer};
+use crate::resp::{Args, OwnedArgs, Writer};
 use crate::types::long_double::LongDouble;
 use crate::types::numbers::{parse_f64, parse_i64};
 
@@ -44,12 +47,14 @@ pub struct Block {
 }
 
 /// Between a handler that may wait and who runs it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Blocking {
     /// The argument that names the key it is called again for.
     pub serves: Option<usize>,
     /// Set by the handler: it has found nothing.
     pub block: Option<Block>,
+    /// Set by the handler, too: the arguments to call it again with, if not those it had.
+    pub again: Option<OwnedArgs>,
 }
 
 impl Ctx<'_> {
@@ -67,6 +72,15 @@ impl Ctx<'_> {
         match &mut self.blocking {
             Some(blocking) => blocking.block = Some(Block { keys, kind, until_ms, at_timeout }),
             None => at_timeout.write(&mut self.out),
+        }
+    }
+}
+
+impl Ctx<'_> {
+    /// Of a command that has said [`Ctx::block`]: the arguments to call it again with. The keys stay where they are.
+    pub fn call_again_with(&mut self, args: OwnedArgs) {
+        if let Some(blocking) = &mut self.blocking {
+            blocking.again = Some(args);
         }
     }
 }

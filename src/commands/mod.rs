@@ -24,6 +24,7 @@ pub mod scratch;
 pub mod set;
 pub mod sort;
 mod spec;
+pub mod stream;
 pub mod string;
 pub mod syntax;
 pub mod table;

@@ -68,10 +68,18 @@ impl Propagation {
         (&self.commands, self.count)
     }
 
-    fn push(&mut self, args: &[&[u8]]) {
+    pub(super) fn push(&mut self, args: &[&[u8]]) {
         self.form = Form::Instead;
         self.count += 1;
         write_command(&mut self.commands, args);
+    }
+
+    /// The same with arguments that do not stand in a row.
+    pub(super) fn push_all<'a>(&mut self, count: usize, args: impl Iterator<Item = &'a [u8]>) {
+        self.form = Form::Instead;
+        self.count += 1;
+        write_header(&mut self.commands, b'*', count);
+        args.for_each(|arg| write_arg(&mut self.commands, arg));
     }
 
     fn push_with_number(&mut self, args: &[&[u8]], number: u64) {
@@ -82,7 +90,7 @@ impl Propagation {
         write_arg(&mut self.commands, itoa::Buffer::new().format(number).as_bytes());
     }
 
-    fn nothing(&mut self) {
+    pub(super) fn nothing(&mut self) {
         self.form = Form::Nothing;
         self.forget();
     }

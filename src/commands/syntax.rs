@@ -169,7 +169,18 @@ impl Parser {
 }
 
 fn is_token(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_uppercase()) && !word.contains(|c: char| c.is_ascii_lowercase())
+    symbol_name(word).is_some() || word.starts_with(|c: char| c.is_ascii_uppercase()) && !word.contains(|c: char| c.is_ascii_lowercase())
+}
+
+/// What a token is called that is a symbol.
+fn symbol_name(word: &str) -> Option<&'static str> {
+    match word {
+        "*" => Some("auto-id"),
+        "$" => Some("new-id"),
+        "=" => Some("equal"),
+        "~" => Some("approximately"),
+        _ => None,
+    }
 }
 
 struct Builder<'a> {
@@ -248,9 +259,15 @@ impl Builder<'_> {
         }
         let used = values.len();
         let (mut argument, used) = match (values.len(), nodes.first()) {
-            (0, Some(Node::Choice(alternatives))) => (self.choice(alternatives), 1),
+            (0, Some(Node::Choice(alternatives))) => {
+                let mut argument = self.choice(alternatives);
+                if argument.kind == Kind::Block {
+                    argument.name = block_name(Some(token), &argument.arguments);
+                }
+                (argument, 1)
+            }
             (0, _) => {
-                let name: Cow<'static, str> = token.to_ascii_lowercase().into();
+                let name = symbol_name(token).map_or_else(|| token.to_ascii_lowercase().into(), Cow::Borrowed);
                 (leaf(name.clone(), name, Kind::PureToken), 0)
             }
             (1, _) => (values.remove(0), used),
@@ -377,12 +394,15 @@ const INTEGERS: &[&str] = &[
     "decrement",
     "destination-db",
     "end",
+    "entries-added",
+    "entriesread",
     "frequency",
     "increment",
     "index",
     "limit",
     "milliseconds",
     "min-match-len",
+    "ms",
     "numkeys",
     "offset",
     "protover",
@@ -402,10 +422,18 @@ const SPECIAL_KINDS: &[((&str, &str), Kind)] = &[
     (("incrbyfloat", "increment"), Kind::Double),
     (("setbit", "value"), Kind::Integer),
     (("bitfield", "value"), Kind::Integer),
-    (("zincrby", "increment"), Kind::Double),
     (("bzmpop", "timeout"), Kind::Double),
     (("bzpopmax", "timeout"), Kind::Double),
     (("bzpopmin", "timeout"), Kind::Double),
+    (("xautoclaim", "start"), Kind::String),
+    (("xpending", "end"), Kind::String),
+    (("xpending", "min-idle-time"), Kind::Integer),
+    (("xpending", "start"), Kind::String),
+    (("xrange", "end"), Kind::String),
+    (("xrange", "start"), Kind::String),
+    (("xrevrange", "end"), Kind::String),
+    (("xrevrange", "start"), Kind::String),
+    (("zincrby", "increment"), Kind::Double),
 ];
 
 /// What a choice is called, by what its alternatives begin with.
@@ -438,6 +466,10 @@ const CHOICE_NAMES: &[(&str, &str)] = &[
     ("LIB-NAME|", "attr"),
     ("ID|TYPE", "new-format"),
     ("old-format|", "filter"),
+    ("MAXLEN|", "strategy"),
+    ("=|", "operator"),
+    ("*|", "id-selector"),
+    ("id|$", "id-selector"),
 ];
 
 /// What a block is called, by its token or what it begins with.
@@ -459,6 +491,11 @@ const BLOCK_NAMES: &[(&str, &str)] = &[
     ("OVERFLOW", "write"),
     ("AUTH", "auth"),
     ("protover", "arguments"),
+    ("field", "data"),
+    ("GROUP", "group-block"),
+    ("IDLE", "filters"),
+    ("MAXLEN", "trim"),
+    ("STREAMS", "streams"),
 ];
 
 #[cfg(test)]
@@ -584,6 +621,21 @@ mod tests {
             "filter:oneof(old-format:string new-format:oneof(client-id:integer=ID? client-type:oneof=TYPE(normal:pure-token \
              master:pure-token slave:pure-token replica:pure-token pubsub:pure-token)? username:string=USER? addr:string=ADDR? \
              laddr:string=LADDR? skipme:oneof=SKIPME(yes:pure-token no:pure-token)?)*)"
+        );
+    }
+
+    #[test]
+    fn symbols_are_tokens() {
+        assert_eq!(
+            of("xadd", ""),
+            "key:key#0 nomkstream:pure-token? trim:block(strategy:oneof(maxlen:pure-token minid:pure-token) \
+             operator:oneof(equal:pure-token approximately:pure-token)? threshold:string count:integer=LIMIT?)? \
+             id-selector:oneof(auto-id:pure-token id:string) data:block(field:string value:string)*"
+        );
+        assert_eq!(
+            of("xreadgroup", ""),
+            "group-block:block=GROUP(group:string consumer:string) count:integer=COUNT? milliseconds:integer=BLOCK? \
+             noack:pure-token? streams:block=STREAMS(key:key#0* id:string*)"
         );
     }
 

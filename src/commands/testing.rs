@@ -1,7 +1,7 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, geo, set, sort, string, zset};
+use super::{Ctx, Error, Outcome, bitmap, generic, geo, set, sort, stream, string, zset};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};
@@ -244,6 +244,29 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("ttl", 2, generic::ttl),
     ("type", 2, generic::type_),
     ("unlink", -2, generic::unlink),
+    ("xack", -4, stream::xack),
+    ("xadd", -5, stream::xadd),
+    ("xautoclaim", -6, stream::xautoclaim),
+    ("xclaim", -6, stream::xclaim),
+    ("xdel", -3, stream::xdel),
+    ("xgroup|create", -5, stream::xgroup_create),
+    ("xgroup|createconsumer", 5, stream::xgroup_createconsumer),
+    ("xgroup|delconsumer", 5, stream::xgroup_delconsumer),
+    ("xgroup|destroy", 4, stream::xgroup_destroy),
+    ("xgroup|help", 2, stream::xgroup_help),
+    ("xgroup|setid", -5, stream::xgroup_setid),
+    ("xinfo|consumers", 4, stream::xinfo_consumers),
+    ("xinfo|groups", 3, stream::xinfo_groups),
+    ("xinfo|help", 2, stream::xinfo_help),
+    ("xinfo|stream", -3, stream::xinfo_stream),
+    ("xlen", 2, stream::xlen),
+    ("xpending", -3, stream::xpending),
+    ("xrange", -4, stream::xrange),
+    ("xread", -4, stream::xread),
+    ("xreadgroup", -7, stream::xreadgroup),
+    ("xrevrange", -4, stream::xrevrange),
+    ("xsetid", -3, stream::xsetid),
+    ("xtrim", -4, stream::xtrim),
     ("zadd", -4, zset::zadd),
     ("zcard", 2, zset::zcard),
     ("zcount", 4, zset::zcount),
@@ -280,7 +303,7 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
 
 fn call(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let mut name = String::from_utf8_lossy(args.get(0)).to_ascii_lowercase();
-    if name == "object" || name == "memory" {
+    if ["memory", "object", "xgroup", "xinfo"].contains(&&*name) {
         name = format!("{name}|{}", String::from_utf8_lossy(args.get(1)).to_ascii_lowercase());
     }
     let (_, arity, handler) =

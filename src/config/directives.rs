@@ -207,9 +207,9 @@ directives! {
         ("zset-max-listpack-value", ["zset-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
     /// No effect yet. Bytes of a HyperLogLog in sparse form at most.
     hll_sparse_max_bytes: u64 = ("hll-sparse-max-bytes", [], SIZE, "3000", Runtime, Encodings),
-    /// No effect yet. Bytes of a stream node at most; 0 is no limit.
+    /// Bytes of a stream node at most; 0 is no limit.
     stream_node_max_bytes: u64 = ("stream-node-max-bytes", [], SIZE, "4096", Runtime, Encodings),
-    /// No effect yet. Entries of a stream node at most; 0 is no limit.
+    /// Entries of a stream node at most; 0 is no limit.
     stream_node_max_entries: u64 = ("stream-node-max-entries", [], LONG, "100", Runtime, Encodings),
 
     /// The least important lines that are logged.

@@ -210,6 +210,11 @@ impl KeyView<'_> {
         at_ms <= self.now_ms && self.space.expiry_mode != ExpiryMode::Ignored
     }
 
+    /// Whether commands come from a primary, which has checked them: what clients may not say it may.
+    pub fn obeys(&self) -> bool {
+        self.space.expiry_mode == ExpiryMode::Ignored
+    }
+
     /// The selected database.
     pub fn db(&self) -> usize {
         self.db

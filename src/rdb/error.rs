@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::stream::Flaw;
+
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -24,7 +26,7 @@ pub enum Reason {
     /// A collection without elements, which no key can hold.
     Empty,
     /// A stream whose parts do not fit together.
-    Stream,
+    Stream(Flaw),
     /// A collection in a packed form that is damaged.
     Packed,
     NotAScore,
@@ -80,7 +82,7 @@ impl fmt::Display for Reason {
             Reason::StringLength { len, max } => write!(f, "string length {len} exceeds proto-max-bulk-len {max}"),
             Reason::Lzf => f.write_str("a string's LZF compression is damaged"),
             Reason::Empty => f.write_str("a collection without elements"),
-            Reason::Stream => f.write_str("a stream's entries, counts or groups are damaged"),
+            Reason::Stream(flaw) => flaw.fmt(f),
             Reason::Packed => f.write_str("a packed collection is damaged"),
             Reason::PartOfAnother => f.write_str("a part of a value without its beginning"),
             Reason::NotAScore => f.write_str("a score that is no number"),

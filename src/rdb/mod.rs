@@ -29,6 +29,7 @@ pub mod set;
 mod stream;
 pub mod string;
 pub mod value;
+mod writer;
 mod zset;
 
 pub use dump::{RestoreError, dump, restore};
@@ -36,8 +37,8 @@ pub use error::{Error, Reason};
 pub use large::{LargeWriter, Piece, Pieces, append, is_large};
 pub use reader::{Item, Reader, library_name};
 pub use record::{Access, Record, Records, write_record};
-pub use stream::{Header, StreamPosition, StreamWriter};
 pub use string::{Compression, Text};
+pub use writer::{Header, StreamPosition, StreamWriter};
 
 use crate::keyspace::Value;
 use crate::types::Encodings;

@@ -3,9 +3,9 @@
 //! Each type that the keyspace holds has a module and an arm in each function here; the others are known by name and refused.
 
 use super::string::{self, Compression};
-use super::{Reason, hash, list, set, zset};
+use super::{Reason, hash, list, set, stream, zset};
 use crate::keyspace::{Kind, StrRef, Value, ValueRef};
-use crate::types::{Encodings, Object, stream};
+use crate::types::{Encodings, Object};
 
 pub const STRING: u8 = 0;
 
@@ -57,7 +57,7 @@ pub fn type_of(value: ValueRef<'_>) -> u8 {
         }
         ValueRef::Object(Object::Set(_)) => set::PLAIN,
         ValueRef::Object(Object::Hash(hash)) => hash::type_of(hash),
-        ValueRef::Object(Object::Stream(_)) => stream::RDB_TYPE,
+        ValueRef::Object(Object::Stream(_)) => stream::LISTPACKS_2,
     }
 }
 
@@ -79,7 +79,7 @@ pub fn write(out: &mut Vec<u8>, value: ValueRef<'_>, compression: Compression) {
         ValueRef::Object(Object::Zset(zset)) => zset::write(out, zset, compression),
         ValueRef::Object(Object::Set(set)) => set::write(out, set, compression),
         ValueRef::Object(Object::Hash(hash)) => hash::write(out, hash, compression),
-        ValueRef::Object(Object::Stream(stream)) => stream::rdb_write(out, stream, compression),
+        ValueRef::Object(Object::Stream(stream)) => stream::write(out, stream, compression),
     }
 }
 
@@ -91,7 +91,7 @@ pub fn skip<'a>(kind: u8, input: &mut &'a [u8], max_string_bytes: u64) -> Result
         Kind::String => string::skip(input, max_string_bytes)?,
         Kind::Set => set::skip(kind, input, max_string_bytes)?,
         Kind::Hash => hash::skip(kind, input, max_string_bytes)?,
-        Kind::Stream => stream::rdb_skip(kind, input, max_string_bytes)?,
+        Kind::Stream => stream::skip(kind, input, max_string_bytes)?,
         Kind::List => list::skip(kind, input, max_string_bytes)?,
         Kind::Zset => zset::skip(kind, input, max_string_bytes)?,
     }
@@ -104,18 +104,8 @@ pub fn read(kind: u8, input: &mut &[u8], max_string_bytes: u64, encodings: &Enco
         Kind::String => string::read(input, max_string_bytes),
         Kind::Set => set::read(kind, input, max_string_bytes, encodings),
         Kind::Hash => hash::read(kind, input, max_string_bytes, encodings),
-        Kind::Stream => {
-            let stream = stream::rdb_read(kind, input, max_string_bytes).map_err(stream_reason)?;
-            Ok(Value::Object(Box::new(Object::Stream(stream))))
-        }
+        Kind::Stream => stream::read(kind, input, max_string_bytes),
         Kind::List => list::read(kind, input, max_string_bytes, encodings),
         Kind::Zset => zset::read(kind, input, max_string_bytes, encodings),
-    }
-}
-
-fn stream_reason(error: stream::LoadError) -> Reason {
-    match error {
-        stream::LoadError::Data(reason) => reason,
-        _ => Reason::Stream,
     }
 }

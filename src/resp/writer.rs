@@ -217,6 +217,34 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Where the elements of an array begin whose length is not known yet: see [`Self::array_from`].
+    pub fn mark(&mut self) -> usize {
+        self.out.buf.len()
+    }
+
+    /// What was written since `mark`, and consists of `len` values, becomes an array.
+    pub fn array_from(&mut self, mark: usize, len: usize) {
+        self.insert_header(mark, b'*', len as i64);
+    }
+
+    /// The same for a map of `pairs` keys and values; in RESP2 an array of twice as many.
+    pub fn map_from(&mut self, mark: usize, pairs: usize) {
+        if self.resp3() {
+            self.insert_header(mark, b'%', pairs as i64);
+        } else {
+            self.insert_header(mark, b'*', 2 * pairs as i64);
+        }
+    }
+
+    fn insert_header(&mut self, mark: usize, kind: u8, n: i64) {
+        let end = self.out.buf.len();
+        self.header(kind, n);
+        let bytes = self.out.buf.len() - end;
+        self.out.buf[mark..].rotate_right(bytes);
+        let behind = self.out.attached.iter_mut().rev().take_while(|(offset, _)| *offset >= mark);
+        behind.for_each(|(offset, _)| *offset += bytes);
+    }
+
     /// Bytes that are RESP already.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.buf.extend_from_slice(bytes);

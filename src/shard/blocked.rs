@@ -115,7 +115,7 @@ impl Shard {
         client.blocked = Some(Box::new(Blocked {
             waiter,
             command: call.id,
-            args: args.to_owned(),
+            args: self.blocking.again.take().unwrap_or_else(|| args.to_owned()),
             database: call.database,
             touches: call.touches,
             shards,
@@ -267,7 +267,7 @@ impl Shard {
         };
         let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
         self.lap_started = clock::ticks();
-        self.blocking = Blocking { serves: Some(argument), block: None };
+        self.blocking = Blocking { serves: Some(argument), ..Blocking::default() };
         let mut response = self.run_here(io, client, &call, &blocked.args.args());
         let waits_on = std::mem::take(&mut self.blocking).block.is_some();
         blocked.nanoseconds += response.nanoseconds;

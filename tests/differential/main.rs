@@ -53,4 +53,5 @@ family_tests! {
     sort: crate::families::sort::FAMILY;
     zset: crate::families::zset::FAMILY;
     geo: crate::families::geo::FAMILY;
+    stream: crate::families::stream::FAMILY;
 }

@@ -8,7 +8,7 @@
 use crate::common::conn::encode_into;
 use crate::common::{Conn, Reply, Rng};
 use crate::families::{bitmap, generic, geo, hash, hyperloglog, list, set, stream, string, zset};
-use crate::generator::{Args, Gen, with, words};
+use crate::generator::{Args, Gen, Step, with, words};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -205,6 +205,9 @@ impl Commands {
     fn of_a_family(&mut self) -> Args {
         /// Bits a megabyte behind the start: rare, or the values would be all there is.
         const FAR: [&[u8]; 4] = [b"8388600", b"8388601", b"8388607", b"8388608"];
+        if let Some(Step::Command(args, _)) = self.inner.next.pop_front() {
+            return args;
+        }
         loop {
             let families = [
                 &string::FAMILY,
@@ -213,6 +216,7 @@ impl Commands {
                 &set::FAMILY,
                 &zset::FAMILY,
                 &geo::FAMILY,
+                &stream::FAMILY,
             ];
             let family = families[self.inner.rng.below(families.len())];
             let (args, _) = family.command(&mut self.inner);

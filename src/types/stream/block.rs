@@ -15,7 +15,7 @@
 //! The bytes are this process's own and trusted.
 
 use super::id::Id;
-use super::listpack::{self, int_bytes, item_bytes};
+use super::listpack::{EMPTY_BYTES, int_bytes, item_bytes};
 use crate::types::packed::{self, Item, Items};
 
 /// When a block is full: `stream-node-max-bytes` and `stream-node-max-entries`, 0 for no limit.
@@ -104,6 +104,17 @@ pub(super) struct Head {
     pub end: usize,
 }
 
+/// An entry as it stands in its block.
+pub struct Stored<'a> {
+    pub id: Id,
+    pub state: State,
+    pub fields: Fields,
+    /// Number of fields.
+    pub count: usize,
+    /// Values, or fields and values in turn.
+    pub items: Items<'a>,
+}
+
 impl Block {
     /// A block with these fields that has no entry yet; the first must have the ID `first`.
     pub fn new<'i>(first: Id, names: impl Iterator<Item = Item<'i>>, capacity: usize) -> Self {
@@ -116,7 +127,7 @@ impl Block {
         }
         // The counts of live and deleted entries and of fields, and the zero behind the names.
         let fixed = 3 * int_bytes(0) + int_bytes(i64::from(fields));
-        let listpack_bytes = (listpack::EMPTY_BYTES + fixed + bytes) as u32;
+        let listpack_bytes = (EMPTY_BYTES + fixed + bytes) as u32;
         let end = run.len() as u32;
         Self { first, last: first, live: 0, deleted: 0, listpack_bytes, fields, fields_end: end, last_at: end, run }
     }
@@ -139,6 +150,12 @@ impl Block {
         self.live
     }
 
+    /// Number of deleted entries that are still here.
+    #[inline]
+    pub fn deleted(&self) -> u32 {
+        self.deleted
+    }
+
     /// Whether an entry with so many bytes of text has to begin another block.
     #[inline]
     pub fn is_full(&self, text_bytes: usize, limits: BlockLimits) -> bool {
@@ -151,13 +168,24 @@ impl Block {
     /// Whether these are the block's fields, in this order.
     #[inline]
     pub fn has_fields<'i>(&self, mut names: impl Iterator<Item = &'i [u8]>) -> bool {
-        packed::items(self.names()).all(|own| names.next().is_some_and(|name| Item::of(name) == own))
+        self.names().all(|own| names.next().is_some_and(|name| Item::of(name) == own))
             && names.next().is_none()
     }
 
     #[inline]
-    fn names(&self) -> &[u8] {
+    fn names_run(&self) -> &[u8] {
         &self.run[..self.fields_end as usize]
+    }
+
+    /// The block's fields.
+    #[inline]
+    pub fn names(&self) -> Items<'_> {
+        packed::items(self.names_run())
+    }
+
+    /// What the block takes in Redis.
+    pub fn listpack_bytes(&self) -> usize {
+        self.listpack_bytes as usize
     }
 
     /// Bytes of the run.
@@ -350,7 +378,7 @@ impl Block {
     fn rebuilt(&self, keep: impl Fn(&Head) -> bool) -> Self {
         let mut kept = self.heads().filter(keep).peekable();
         let first = kept.peek().map_or(self.first, |head| head.id);
-        let mut block = Self::new(first, packed::items(self.names()), self.run.len());
+        let mut block = Self::new(first, self.names(), self.run.len());
         for head in kept {
             let items = &self.run[head.body..head.end];
             block.push(head.id, head.state, head.fields, head.count, packed::items(items), items.len());
@@ -361,42 +389,25 @@ impl Block {
     #[inline]
     pub(super) fn entry(&self, head: &Head) -> Entry<'_> {
         let names = match head.fields {
-            Fields::Same => Some(self.names()),
+            Fields::Same => Some(self.names_run()),
             Fields::Own => None,
         };
         Entry { id: head.id, count: head.count, names, items: &self.run[head.body..head.end] }
     }
 
-    /// The block as Redis stores it.
-    pub fn write_listpack(&self, out: &mut Vec<u8>) {
-        out.reserve(self.listpack_bytes as usize);
-        let mut writer = listpack::Writer::new(out);
-        writer.int(i64::from(self.live));
-        writer.int(i64::from(self.deleted));
-        writer.int(i64::from(self.fields));
-        packed::items(self.names()).for_each(|name| writer.item(name));
-        writer.int(0);
-        for head in self.heads() {
-            let delta = Delta::between(self.first, head.id);
-            writer.int(i64::from(self.run[head.at] & FLAGS));
-            writer.int(delta.ms);
-            writer.int(delta.seq);
-            let mut elements = 3 + head.count;
-            if head.fields == Fields::Own {
-                writer.int(head.count as i64);
-                elements += 1 + head.count;
-            }
-            packed::items(&self.run[head.body..head.end]).for_each(|item| writer.item(item));
-            writer.int(elements as i64);
-        }
-        writer.finish();
+    /// What the block is made of, deleted entries included: for those who write it down.
+    pub fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
+        self.heads().map(|head| Stored {
+            id: head.id,
+            state: head.state,
+            fields: head.fields,
+            count: head.count,
+            items: packed::items(&self.run[head.body..head.end]),
+        })
     }
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let mut out = Vec::new();
-        self.write_listpack(&mut out);
-        assert_eq!(out.len(), self.listpack_bytes as usize);
         let heads: Vec<Head> = self.heads().collect();
         assert_eq!(heads.iter().filter(|head| head.state == State::Live).count(), self.live as usize);
         assert_eq!(heads.len(), (self.live + self.deleted) as usize);
@@ -422,15 +433,16 @@ fn push_counted(run: &mut Vec<u8>, item: Item<'_>) -> usize {
     item_bytes(item)
 }
 
+/// The flags of an entry as Redis has them.
 #[inline]
-fn flags(state: State, fields: Fields) -> u8 {
+pub fn flags(state: State, fields: Fields) -> u8 {
     let state = if state == State::Deleted { DELETED } else { 0 };
     let fields = if fields == Fields::Same { SAME_FIELDS } else { 0 };
     state | fields
 }
 
 /// The flags of an entry in a listpack; `None` if a bit is unknown.
-pub(super) fn read_flags(flags: i64) -> Option<(State, Fields)> {
+pub fn read_flags(flags: i64) -> Option<(State, Fields)> {
     let flags = u8::try_from(flags).ok().filter(|flags| flags & !FLAGS == 0)?;
     let state = if flags & DELETED == 0 { State::Live } else { State::Deleted };
     let fields = if flags & SAME_FIELDS == 0 { Fields::Own } else { Fields::Same };
@@ -439,7 +451,7 @@ pub(super) fn read_flags(flags: i64) -> Option<(State, Fields)> {
 
 /// An ID as its distance from its block's, which is how Redis stores it. Both wrap around.
 #[derive(Clone, Copy)]
-pub(super) struct Delta {
+pub struct Delta {
     pub ms: i64,
     pub seq: i64,
 }

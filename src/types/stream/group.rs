@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::id::Id;
 use super::log::Log;
-use super::ordered::{Ordered, Position};
+use super::ordered::Ordered;
 
 /// An `Arc`'s counters.
 const ARC_BYTES: usize = 16;
@@ -81,7 +81,7 @@ pub struct Group {
 }
 
 impl Group {
-    pub(super) fn new(name: &[u8], last_id: Id, entries_read: Option<i64>) -> Self {
+    pub fn new(name: &[u8], last_id: Id, entries_read: Option<i64>) -> Self {
         let (consumers, by_name, vacant) = (Vec::new(), Vec::new(), Vec::new());
         Self { name: name.into(), last_id, entries_read, pending: Ordered::default(), consumers, by_name, vacant }
     }
@@ -185,11 +185,6 @@ impl Group {
         self.by_name.iter().filter_map(|&number| self.consumer(Owner(number)))
     }
 
-    /// The consumer that comes `index`th by name.
-    pub(super) fn nth_consumer(&self, index: usize) -> Option<&Consumer> {
-        self.consumer(Owner(*self.by_name.get(index)?))
-    }
-
     /// Number of pending entries.
     #[inline]
     pub fn pending_len(&self) -> usize {
@@ -264,14 +259,14 @@ impl Group {
 
     /// Adds a pending entry whose owner comes later; whether it was not there yet.
     #[must_use]
-    pub(super) fn load_pending(&mut self, id: Id, delivered_ms: i64, deliveries: u64) -> bool {
+    pub fn load_pending(&mut self, id: Id, delivered_ms: i64, deliveries: u64) -> bool {
         let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
         self.pending.insert(id, Pending { delivered_ms, owner: Owner::NONE, deliveries }).is_none()
     }
 
     /// Gives a pending entry its owner; whether it was there, and had none.
     #[must_use]
-    pub(super) fn load_owner(&mut self, id: Id, owner: Owner) -> bool {
+    pub fn load_owner(&mut self, id: Id, owner: Owner) -> bool {
         let Some(entry) = self.pending.get_mut(id).filter(|entry| entry.owner == Owner::NONE) else { return false };
         entry.owner = owner;
         self.consumer_mut(owner).is_some_and(|consumer| consumer.pending.insert(id, ()).is_none())
@@ -319,15 +314,6 @@ impl Group {
         self.consumers().for_each(|consumer| consumer.pending.check());
         assert!(self.consumers().map(Consumer::name).is_sorted_by(|a, b| a < b));
         assert_eq!(self.by_name.len() + self.vacant.len(), self.consumers.len());
-    }
-
-    /// Where iteration over pending entries begins at an ID, for saving.
-    pub(super) fn pending_at(&self, position: Position) -> Option<(Id, Pending)> {
-        self.pending.at(position).map(|(id, &entry)| (id, entry))
-    }
-
-    pub(super) fn pending_after(&self, position: Position) -> Position {
-        self.pending.next(position)
     }
 }
 

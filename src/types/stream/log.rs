@@ -126,6 +126,12 @@ impl Log {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
+    /// All blocks, in order.
+    pub fn all_blocks(&self) -> impl Iterator<Item = &Block> {
+        let places = std::iter::successors(self.front(), |place| self.next_place(*place));
+        places.filter_map(|place| self.block(place))
+    }
+
     /// The ID of the first block, which is what a replica is told in place of an approximate MINID; the greatest ID if there is none.
     pub fn first_block_id(&self) -> Id {
         self.front().map_or(Id::MAX, |place| self.block(place).map_or(Id::MAX, Block::first))
@@ -207,7 +213,7 @@ impl Log {
 
     /// Appends a block with live entries, for loading; whether its IDs are beyond those that are there.
     #[must_use]
-    pub(super) fn load_block(&mut self, mut block: Block) -> bool {
+    pub fn load_block(&mut self, mut block: Block) -> bool {
         debug_assert!(block.live() > 0);
         if let Some(before) = block.first().prev() {
             self.drop_deleted_above(before);
@@ -228,7 +234,7 @@ impl Log {
 
     /// Sets what was loaded beside the blocks; whether no entry is beyond the last ID.
     #[must_use]
-    pub(super) fn load_counters(&mut self, last_id: Id, max_deleted_id: Id, entries_added: u64) -> bool {
+    pub fn load_counters(&mut self, last_id: Id, max_deleted_id: Id, entries_added: u64) -> bool {
         self.drop_deleted_above(last_id);
         (self.last_id, self.max_deleted_id, self.entries_added) = (last_id, max_deleted_id, entries_added);
         self.tail.as_ref().is_none_or(|tail| tail.last() <= last_id)

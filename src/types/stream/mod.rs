@@ -3,12 +3,13 @@
 //! - [`Log`] has the entries, in [`block`]s of about a hundred, and the counters; [`iter`] walks over it
 //! - [`Group`] has what a consumer group knows
 //! - [`ordered`] is the map from IDs that both are made of
-//! - [`rdb_read`] and [`rdb_write`] are the forms of RDB data, with Redis's [`listpack`]s
+//! - [`listpack`] knows what elements take in Redis's form of a block, which says when a block is full; [`load`] is for those who read and
+//!   write that form
 //!
 //! Guarantees: a clone costs a pointer for some ten thousand entries and one for each group; after it, a write copies a block, a leaf or a
 //! group's list of leaves, never a whole stream. No operation but a trim and the deletion of a consumer takes longer the more there is.
 //!
-//! Knows nothing of commands and replies.
+//! Knows nothing of commands, replies and files.
 
 mod block;
 mod group;
@@ -17,18 +18,19 @@ mod iter;
 mod listpack;
 mod log;
 mod ordered;
-mod rdb_read;
-mod rdb_write;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use block::{BlockLimits, Entry, EntryFields};
 pub use group::{Consumer, Group, Owner, Pending, entries_up_to};
 pub use id::{BoundError, Id, MAX_ID_TEXT, NewId};
 pub use iter::{Range, RangeReversed};
 pub use log::{AppendError, Keep, Log, Precision, SetIdError};
-pub use rdb_read::{LoadError, is_stream_type, rdb_read, rdb_skip};
-pub use rdb_write::{RDB_TYPE, Saver, rdb_write};
+
+/// The parts of blocks.
+pub mod load {
+    pub use super::block::{Block, Delta, Fields, State, Stored, flags, read_flags};
+}
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -97,6 +99,14 @@ impl Stream {
     pub fn create_group(&mut self, name: &[u8], last_id: Id, entries_read: Option<i64>) -> bool {
         let Err(at) = self.position(name) else { return false };
         self.groups.insert(at, Arc::new(Group::new(name, last_id, entries_read)));
+        true
+    }
+
+    /// Adds a group that was loaded; whether there was none of its name.
+    #[must_use]
+    pub fn load_group(&mut self, group: Group) -> bool {
+        let Err(at) = self.position(group.name()) else { return false };
+        self.groups.insert(at, Arc::new(group));
         true
     }
 

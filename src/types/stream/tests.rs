@@ -1,35 +1,32 @@
-//! Streams against plain models, and RDB data there and back, whole, in pieces and damaged.
-
-mod rdb;
+//! Streams against plain models.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::rdb::string::Compression;
 
-type Texts = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Texts = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a stream has to hold.
 #[derive(Clone, Default, PartialEq, Debug)]
-struct Model {
+pub(crate) struct Model {
     entries: BTreeMap<Id, Texts>,
     last_id: Id,
-    max_deleted_id: Id,
-    added: u64,
+    pub(crate) max_deleted_id: Id,
+    pub(crate) added: u64,
     groups: BTreeMap<Vec<u8>, ModelGroup>,
 }
 
 #[derive(Clone, Default, PartialEq, Debug)]
-struct ModelGroup {
+pub(crate) struct ModelGroup {
     last_id: Id,
     pending: BTreeMap<Id, (Vec<u8>, i64, u32)>,
     consumers: BTreeMap<Vec<u8>, i64>,
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     Append { ms: u64, seq: u64, texts: Texts },
     AppendAuto { now_ms: u64 },
     Delete { nth: usize },
@@ -70,7 +67,7 @@ fn texts() -> impl Strategy<Value = Texts> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let (group, consumer, nth) = (0..3u8, 0..4u8, 0..200usize);
     let step = prop_oneof![4 => Just(0u64), 3 => 1..70u64, 1 => any::<u32>().prop_map(u64::from)];
     let seq = prop_oneof![3 => 0..3u64, 1 => any::<u32>().prop_map(u64::from)];
@@ -105,9 +102,9 @@ fn name(of: u8) -> Vec<u8> {
     if of == 1 { b"12".to_vec() } else { format!("name-{of}").into_bytes() }
 }
 
-const LIMITS: BlockLimits = BlockLimits { max_bytes: 200, max_entries: 6 };
+pub(crate) const LIMITS: BlockLimits = BlockLimits { max_bytes: 200, max_entries: 6 };
 
-fn pairs(texts: &Texts) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+pub(crate) fn pairs(texts: &Texts) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     texts.iter().map(|(field, value)| (&field[..], &value[..]))
 }
 
@@ -121,7 +118,7 @@ fn nth_pending(model: &Model, group: &[u8], nth: usize) -> Option<Id> {
 }
 
 /// Does the same to both.
-fn apply(stream: &mut Stream, model: &mut Model, op: &Op) {
+pub(crate) fn apply(stream: &mut Stream, model: &mut Model, op: &Op) {
     match op {
         Op::Append { .. } | Op::AppendAuto { .. } => append(stream, model, op),
         Op::Delete { .. } | Op::DeleteFirst | Op::DeleteLast => {
@@ -271,12 +268,12 @@ fn read(stream: &mut Stream, model: &mut Model, group: &[u8], consumer: &[u8], c
     }
 }
 
-fn texts_of(entry: &Entry<'_>) -> Texts {
+pub(crate) fn texts_of(entry: &Entry<'_>) -> Texts {
     entry.fields().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
 }
 
 /// What the stream holds.
-fn model_of(stream: &Stream) -> Model {
+pub(crate) fn model_of(stream: &Stream) -> Model {
     let group = |group: &Group| {
         let owner = |owner: Owner| group.consumer(owner).unwrap().name().to_vec();
         let pending = group.pending(Id::MIN, Id::MAX);
@@ -298,7 +295,7 @@ fn model_of(stream: &Stream) -> Model {
     }
 }
 
-fn same(stream: &Stream, model: &Model) {
+pub(crate) fn same(stream: &Stream, model: &Model) {
     stream.check();
     assert_eq!(model_of(stream), *model);
     assert_eq!(stream.len(), model.entries.len() as u64);
@@ -324,24 +321,7 @@ fn ranges(stream: &Stream, model: &Model, start: Id, end: Id) {
     assert_eq!(stream.log().contains(start), model.entries.contains_key(&start));
 }
 
-fn saved(stream: &Stream, compression: Compression) -> Vec<u8> {
-    let mut out = Vec::new();
-    rdb_write(&mut out, stream, compression);
-    out
-}
-
-const MAX_STRING: u64 = 1 << 20;
-
-fn loaded(bytes: &[u8]) -> Result<Stream, LoadError> {
-    let mut input = bytes;
-    let stream = rdb_read(RDB_TYPE, &mut input, MAX_STRING)?;
-    let mut skipped = bytes;
-    rdb_skip(RDB_TYPE, &mut skipped, MAX_STRING).expect("what can be read can be skipped");
-    assert_eq!(skipped.len(), input.len());
-    Ok(stream)
-}
-
-fn built(ops: &[Op]) -> (Stream, Model) {
+pub(crate) fn built(ops: &[Op]) -> (Stream, Model) {
     let (mut stream, mut model) = (Stream::new(), Model::default());
     ops.iter().for_each(|op| apply(&mut stream, &mut model, op));
     (stream, model)
@@ -383,65 +363,9 @@ proptest! {
         }
         same(&other, &other_model);
     }
-
-    #[test]
-    fn rdb_there_and_back(ops in proptest::collection::vec(op(), 0..200), budget in 1..400usize) {
-        let (stream, model) = built(&ops);
-        let bytes = saved(&stream, Compression::None);
-        let again = loaded(&bytes).expect("what was written");
-        same(&again, &model);
-        prop_assert_eq!(saved(&again, Compression::None), bytes.clone());
-        let compressed = loaded(&saved(&stream, Compression::Lzf)).expect("what was written");
-        same(&compressed, &model);
-        let (mut saver, mut pieces) = (Saver::new(), Vec::new());
-        while saver.step(&stream, &mut pieces, Compression::None, budget) {}
-        prop_assert_eq!(&pieces, &bytes);
-        for cut in 0..bytes.len() {
-            prop_assert!(matches!(loaded(&bytes[..cut]), Err(LoadError::Data(_))), "cut at {}", cut);
-        }
-        // A loaded stream goes on where the other does.
-        let (mut first, mut second, mut model_2) = (stream, again, model.clone());
-        let mut model = model;
-        for op in &ops {
-            apply(&mut first, &mut model, op);
-            apply(&mut second, &mut model_2, op);
-        }
-        same(&second, &model);
-    }
-
-    #[test]
-    fn damaged_rdb_is_refused_or_sound(
-        ops in proptest::collection::vec(op(), 0..120),
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
-        kind in prop::sample::select(vec![15u8, 19, 21]),
-    ) {
-        let (stream, _) = built(&ops);
-        let mut bytes = saved(&stream, Compression::None);
-        for (at, byte, how) in damage {
-            let at = at.index(bytes.len());
-            match how {
-                0 => bytes[at] = byte,
-                1 => bytes[at] ^= 1 << (byte % 8),
-                2 => bytes[at] = bytes[at].wrapping_add(1),
-                _ => bytes.truncate(at.max(1)),
-            }
-        }
-        let _ = rdb_skip(kind, &mut &bytes[..], MAX_STRING);
-        if let Ok(mut stream) = rdb_read(kind, &mut &bytes[..], MAX_STRING) {
-            stream.check();
-            let all: Vec<Id> = stream.log().range(Id::MIN, Id::MAX).map(|entry| texts_of(&entry).len().min(1)).map(|_| Id::MIN).collect();
-            prop_assert_eq!(all.len() as u64, stream.len());
-            loaded(&saved(&stream, Compression::None)).expect("what was written");
-            let one = vec![(b"field".to_vec(), b"value".to_vec())];
-            let _ = stream.log_mut().append(NewId::Auto, 5, pairs(&one), LIMITS);
-            let _: Vec<_> = stream.groups().map(|group| group.lag(stream.log())).collect();
-            stream.log_mut().trim(Keep::Last(1), Precision::Exact);
-            stream.check();
-        }
-    }
 }
 
-fn with_entries(count: u64) -> Stream {
+pub(crate) fn with_entries(count: u64) -> Stream {
     let mut stream = Stream::new();
     for ms in 1..=count {
         let fields = [(&b"field"[..], &b"value"[..])];

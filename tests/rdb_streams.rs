@@ -1,0 +1,68 @@
+//! Streams between Redis and Basalt as DUMP payloads: byte for byte the same, and restored on either side.
+
+mod common;
+
+use common::{Conn, Reply, Rng, Server, seed};
+
+const STREAMS: usize = 40;
+
+/// Fills a key of a redis-server with a stream of some shape: blocks of every size, deleted entries, groups with pending entries.
+fn fill(redis: &mut Conn, rng: &mut Rng, key: &str) {
+    redis.ok(&format!("CONFIG SET stream-node-max-entries {}", 1 + rng.below(30)));
+    let (mut ms, entries) = (rng.below(1000) as u64, rng.below(200));
+    for _ in 0..entries {
+        ms += rng.below(3) as u64 * rng.below(1000) as u64;
+        let mut args: Vec<Vec<u8>> =
+            ["XADD".to_owned(), key.to_owned(), format!("{ms}-*")].map(String::into_bytes).to_vec();
+        for field in 0..1 + rng.below(3) {
+            let number = (rng.next() as i64 >> rng.below(64)).to_string().into_bytes();
+            let text = rng.below(100);
+            let value = if rng.chance(2) { number } else { rng.bytes(text) };
+            args.extend([format!("field:{field}").into_bytes(), value]);
+        }
+        redis.argv(&args);
+    }
+    redis.cmd(&format!("XADD {key} MAXLEN = {} 99999999-1 last entry", rng.below(100)));
+    for group in 0..rng.below(3) {
+        redis.ok(&format!("XGROUP CREATE {key} group:{group} {}", rng.below(500)));
+        for read in 0..rng.below(6) {
+            let (consumer, count) = (rng.below(3), 1 + rng.below(30));
+            redis.cmd(&format!("XREADGROUP GROUP group:{group} c{consumer} COUNT {count} STREAMS {key} >"));
+            redis.cmd(&format!("XAUTOCLAIM {key} group:{group} c{read} 0 0 COUNT {count} JUSTID"));
+        }
+    }
+    for entry in redis.cmd(&format!("XRANGE {key} - +")).items() {
+        if rng.chance(5) {
+            redis.cmd(&format!("XDEL {key} {}", entry.items()[0].text()));
+        }
+    }
+}
+
+/// Without the time that Redis 7.2 has added to consumers.
+fn without_active_time(reply: Reply) -> Reply {
+    let Reply::Array(items) = reply else { return reply };
+    let mut items: Vec<Reply> = items.into_iter().map(without_active_time).collect();
+    if let Some(at) = items.iter().position(|item| *item == Reply::Bulk(b"active-time".to_vec())) {
+        items.drain(at..at + 2);
+    }
+    Reply::Array(items)
+}
+
+#[test]
+fn there_and_back() {
+    let mut rng = Rng::new(seed());
+    let (redis, basalt) = (Server::redis(&["--enable-debug-command", "yes"]), Server::basalt(&["--enable-debug-command", "yes"]));
+    let (mut redis, mut basalt) = (redis.conn(), basalt.conn());
+    for n in 0..STREAMS {
+        let key = format!("s:{n}");
+        fill(&mut redis, &mut rng, &key);
+        let payload = redis.cmd(&format!("DUMP {key}")).bytes();
+        assert_eq!(basalt.argv::<&[u8]>(&[b"RESTORE", key.as_bytes(), b"0", &payload]).text(), "OK");
+        let again = basalt.cmd(&format!("DUMP {key}")).bytes();
+        assert_eq!(again.escape_ascii().to_string(), payload.escape_ascii().to_string());
+        assert_eq!(redis.argv::<&[u8]>(&[b"RESTORE", b"copy", b"0", &again, b"REPLACE"]).text(), "OK");
+        for line in [format!("XINFO STREAM {key} FULL COUNT 0"), format!("DEBUG DIGEST-VALUE {key}")] {
+            assert_eq!(without_active_time(basalt.cmd(&line)), redis.cmd(&line), "{line}");
+        }
+    }
+}
