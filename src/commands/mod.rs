@@ -12,12 +12,16 @@ mod error;
 #[cfg(test)]
 mod expectations;
 pub mod generic;
+pub mod hash;
+pub mod hyperloglog;
 pub mod introspect;
 pub mod keys;
 pub mod lookup;
 pub mod options;
 pub mod propagation;
 pub mod replication;
+pub mod scan_options;
+pub mod scratch;
 mod spec;
 pub mod string;
 pub mod syntax;

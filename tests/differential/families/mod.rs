@@ -3,6 +3,8 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod hash;
+pub mod hyperloglog;
 pub mod pubsub;
 pub mod server;
 pub mod string;
