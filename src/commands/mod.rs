@@ -13,6 +13,8 @@ mod error;
 mod expectations;
 pub mod generic;
 pub mod geo;
+pub mod hash;
+pub mod hyperloglog;
 pub mod introspect;
 pub mod keys;
 pub mod lookup;

@@ -1,7 +1,9 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{Ctx, Error, Outcome, bitmap, generic, geo, set, sort, stream, string, zset};
+use super::{
+    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, list, set, sort, stream, string, zset,
+};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};
@@ -191,6 +193,34 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("getex", -2, string::getex),
     ("getrange", 4, string::getrange),
     ("getset", 3, string::getset),
+    ("hdel", -3, hash::hdel),
+    ("hexists", 3, hash::hexists),
+    ("hexpire", -6, hash::hexpire),
+    ("hexpireat", -6, hash::hexpireat),
+    ("hexpiretime", -5, hash::hexpiretime),
+    ("hget", 3, hash::hget),
+    ("hgetall", 2, hash::hgetall),
+    ("hgetdel", -5, hash::hgetdel),
+    ("hgetex", -5, hash::hgetex),
+    ("hincrby", 4, hash::hincrby),
+    ("hincrbyfloat", 4, hash::hincrbyfloat),
+    ("hkeys", 2, hash::hkeys),
+    ("hlen", 2, hash::hlen),
+    ("hmget", -3, hash::hmget),
+    ("hmset", -4, hash::hmset),
+    ("hpersist", -5, hash::hpersist),
+    ("hpexpire", -6, hash::hpexpire),
+    ("hpexpireat", -6, hash::hpexpireat),
+    ("hpexpiretime", -5, hash::hpexpiretime),
+    ("hpttl", -5, hash::hpttl),
+    ("hrandfield", -2, hash::hrandfield),
+    ("hscan", -3, hash::hscan),
+    ("hset", -4, hash::hset),
+    ("hsetex", -6, hash::hsetex),
+    ("hsetnx", 4, hash::hsetnx),
+    ("hstrlen", 3, hash::hstrlen),
+    ("httl", -5, hash::httl),
+    ("hvals", 2, hash::hvals),
     ("incr", 2, string::incr),
     ("incrby", 3, string::incrby),
     ("incrbyfloat", 3, string::incrbyfloat),
@@ -209,6 +239,11 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("pexpire", -3, generic::pexpire),
     ("pexpireat", -3, generic::pexpireat),
     ("pexpiretime", 2, generic::pexpiretime),
+    ("pfadd", -2, hyperloglog::pfadd),
+    ("pfcount", -2, hyperloglog::pfcount),
+    ("pfdebug", 3, hyperloglog::pfdebug),
+    ("pfmerge", -2, hyperloglog::pfmerge),
+    ("pfselftest", 1, hyperloglog::pfselftest),
     ("psetex", 4, string::psetex),
     ("pttl", 2, generic::pttl),
     ("rename", 3, generic::rename),

@@ -182,10 +182,10 @@ directives! {
 
     /// Databases that SELECT can choose from.
     databases: u32 = ("databases", [], Kind::Number { min: 1, max: i32::MAX as i64 }, "16", Start, Encodings),
-    /// No effect yet. Fields of a hash in compact form at most.
+    /// Fields of a hash in compact form at most.
     hash_max_listpack_entries: u64 =
         ("hash-max-listpack-entries", ["hash-max-ziplist-entries"], LONG, "512", Runtime, Encodings),
-    /// No effect yet. Bytes of a field or value of a hash in compact form at most.
+    /// Bytes of a field or value of a hash in compact form at most.
     hash_max_listpack_value: u64 =
         ("hash-max-listpack-value", ["hash-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
     /// No effect yet. Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
@@ -205,7 +205,7 @@ directives! {
     /// Bytes of a member of a sorted set in compact form at most.
     zset_max_listpack_value: u64 =
         ("zset-max-listpack-value", ["zset-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
-    /// No effect yet. Bytes of a HyperLogLog in sparse form at most.
+    /// Bytes of a HyperLogLog in sparse form at most.
     hll_sparse_max_bytes: u64 = ("hll-sparse-max-bytes", [], SIZE, "3000", Runtime, Encodings),
     /// Bytes of a stream node at most; 0 is no limit.
     stream_node_max_bytes: u64 = ("stream-node-max-bytes", [], SIZE, "4096", Runtime, Encodings),

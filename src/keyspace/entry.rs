@@ -374,6 +374,13 @@ impl Entry {
         Form::of(self.word()).kind()
     }
 
+    /// When the first field of a hash expires.
+    #[inline]
+    pub fn field_expiry(&self) -> Option<u64> {
+        let is_hash = matches!(Form::of(self.word()), Form::PackedHash | Form::Hash);
+        if is_hash { super::field_expiry::earliest_of(self.value()) } else { None }
+    }
+
     /// The 24-bit access clock.
     #[inline]
     pub fn clock(&self) -> u32 {

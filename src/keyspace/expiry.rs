@@ -16,6 +16,8 @@ use super::table::Place;
 pub struct ExpireProgress {
     /// Keys removed.
     pub expired: usize,
+    /// Fields of hashes removed.
+    pub fields: usize,
     /// Segments passed and entries looked at: what counts against the budget.
     pub steps: usize,
     /// All databases were passed to their end, and nothing else can be due now.
@@ -49,6 +51,8 @@ impl Keyspace {
         if self.expiry_mode != ExpiryMode::Own {
             return ExpireProgress { complete: true, ..progress };
         }
+        // At most half of the steps, lest keys wait for fields.
+        let no_fields_left = self.expire_due_fields(now_ms, budget / 2, &mut progress);
         let mut looked_at = 0;
         let mut idle_dbs = 0;
         while idle_dbs < self.tables.len() && progress.steps < budget {
@@ -61,7 +65,7 @@ impl Keyspace {
             idle_dbs = 0;
             looked_at += self.expire_segment(db, now_ms, &mut progress);
         }
-        progress.complete = idle_dbs == self.tables.len();
+        progress.complete = idle_dbs == self.tables.len() && no_fields_left;
         self.stats.expired += progress.expired as u64;
         if looked_at > 0 {
             let share = progress.expired as u64 * 10_000 / looked_at as u64;
@@ -98,6 +102,10 @@ impl Keyspace {
                 let place = Place { segment: number, bucket: *bucket };
                 self.before_change(db, place);
                 let entry = self.tables[db].take(place);
+                if let Some(at_ms) = entry.field_expiry() {
+                    let hash = self.hasher.hash(entry.key());
+                    self.tables[db].field_dues.note(hash, Some(at_ms), None);
+                }
                 self.removals.note(db, entry.key());
                 note_expired(&mut self.changes, &self.hasher, db, entry.key());
             }
@@ -221,8 +229,11 @@ mod tests {
     }
 
     fn removals(space: &mut Keyspace) -> Vec<(usize, String)> {
-        let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-        let removals = space.removals.iter().map(|(db, key)| (db, text(key))).collect();
+        let mut removals = Vec::new();
+        space.removals.for_each_command(|db, words| {
+            assert_eq!((words.len(), words[0]), (2, b"DEL".as_slice()));
+            removals.push((db, String::from_utf8_lossy(words[1]).into_owned()));
+        });
         space.removals.clear();
         removals
     }

@@ -125,6 +125,7 @@ impl Keyspace {
         self.stats.hits += theirs.hits;
         self.stats.misses += theirs.misses;
         self.stats.expired += theirs.expired;
+        self.stats.expired_fields += theirs.expired_fields;
     }
 }
 

@@ -20,6 +20,7 @@ mod directory;
 mod entry;
 mod eviction;
 mod expiry;
+mod field_expiry;
 pub mod graveyard;
 mod guests;
 mod hash;

@@ -28,6 +28,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys removed because their time had passed.
     pub expired: u64,
+    /// Fields of hashes removed because their time had passed.
+    pub expired_fields: u64,
     /// Keys removed to free memory.
     pub evicted: u64,
     /// Of the keys with an expiry that the active cycle looked at lately, the share that was due, in hundredths of a percent.
@@ -297,6 +299,7 @@ impl Garbage {
             match table.pop_segment() {
                 // A segment without entries is work too.
                 Some(segment) => freed += segment.len().max(1),
+                None if table.field_dues.drop_some(budget) => return true,
                 None => drop(self.tables.pop()),
             }
         }

@@ -13,14 +13,15 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::NewStr;
 use super::arena::{Arena, CHUNK_CELLS};
 use super::directory::{Directory, Neighbour};
 use super::entry::Entry;
+use super::field_expiry::FieldDues;
 use super::hash::{Dice, Hasher, KeyHash, first_position, slot_at};
 use super::prefetch;
 use super::segment::{MERGED_ENTRIES, NEVER, SEGMENT_ENTRIES, Segment};
 use super::snapshot::Cut;
+use super::{NewCollection, NewStr};
 
 /// Random picks before a walk takes over; a pick fails on a sparse segment or chunk.
 const PICKS: usize = 100;
@@ -48,6 +49,8 @@ pub struct Table {
     /// Entries with an expiry in each chunk of segments, so that rare ones are found without passing all segments.
     volatile_in_chunk: Vec<u32>,
     pub(super) next_due_ms: u64,
+    /// The hashes with fields that expire.
+    pub(super) field_dues: FieldDues,
     /// The earliest expiry seen or set since the active cycle's present walk began.
     pub(super) walk_earliest_ms: u64,
     /// Where that walk stands.
@@ -77,6 +80,7 @@ impl Table {
             segment_table_bytes: 0,
             volatile_in_chunk: Vec::new(),
             next_due_ms: NEVER,
+            field_dues: FieldDues::default(),
             walk_earliest_ms: NEVER,
             walk_at: 0,
             cut: None,
@@ -233,6 +237,7 @@ impl Table {
         if let Some(at_ms) = entry.expire_at_ms() {
             self.count_expiry(number, at_ms);
         }
+        self.field_dues.note(hash, None, entry.field_expiry());
         self.len += 1;
         let segment = self.segments.get_mut(number);
         let before = segment.table_bytes();
@@ -260,6 +265,7 @@ impl Table {
 
     pub fn remove(&mut self, place: Place, hash: KeyHash) -> Entry {
         let entry = self.take(place);
+        self.field_dues.note(hash, entry.field_expiry(), None);
         self.tidy(self.local(hash.position()));
         entry
     }
@@ -435,6 +441,15 @@ impl Table {
     #[cfg(test)]
     pub(super) fn segments_left(&self) -> usize {
         (0..).map(|chunk| self.segments.cells(chunk).len()).take_while(|cells| *cells > 0).sum()
+    }
+
+    /// Another collection at a place, with the same expiry of the key.
+    pub fn assign_collection(&mut self, place: Place, hash: KeyHash, value: NewCollection<'_>) {
+        let entry = self.entry_mut(place);
+        let before = entry.field_expiry();
+        entry.assign_collection(value, entry.expire_at_ms());
+        let after = entry.field_expiry();
+        self.field_dues.note(hash, before, after);
     }
 
     /// Takes segments out for dropping; the table must not be used otherwise any more.

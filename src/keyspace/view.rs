@@ -6,6 +6,7 @@ use super::changes::{EventClass, What};
 use super::entry::{EMBEDDED_BYTES, Entry, RAW};
 use super::eviction::Policy;
 use super::expiry::{ExpiryMode, is_due, note_expired};
+use super::field_expiry::FIELDS_ON_THE_WAY;
 use super::hash::{Dice, KeyHash};
 use super::space::Keyspace;
 use super::table::{Place, Table};
@@ -490,6 +491,36 @@ impl KeyView<'_> {
         }
     }
 
+    /// Takes fields out of the hash at the key whose time has passed, and the key with the last of them, where keys expire as well. To be called
+    /// before anything else is done with a hash: there may be more of them left than can go at once, but none of those `named`.
+    #[inline]
+    pub fn expire_fields<'n>(&mut self, key: &[u8], named: impl Iterator<Item = &'n [u8]>) {
+        let hash = self.hash(key);
+        let now_ms = self.now_ms;
+        if self.table().field_dues.any(now_ms) {
+            self.expire_fields_of(key, hash, named);
+        }
+    }
+
+    #[cold]
+    fn expire_fields_of<'n>(&mut self, key: &[u8], hash: KeyHash, named: impl Iterator<Item = &'n [u8]>) {
+        let Some(place) = self.look(key) else { return };
+        let (db, now_ms) = (self.db, self.now_ms);
+        self.space().expire_fields(db, place, hash, now_ms, FIELDS_ON_THE_WAY, named);
+    }
+
+    /// The time by which fields of hashes are to be judged: those that expire earlier are not to be seen. Zero for what comes from a primary, as it says
+    /// itself which fields go.
+    pub fn fields_now_ms(&self) -> u64 {
+        if self.space.expiry_mode == ExpiryMode::Ignored { 0 } else { self.now_ms }
+    }
+
+    /// The earliest expiry of a field of a full hash has changed. [`Self::set_packed`] sees to that itself.
+    pub fn field_expiry_changed(&mut self, key: &[u8], before: Option<u64>, after: Option<u64>) {
+        let hash = self.hash(key);
+        self.table().field_dues.note(hash, before, after);
+    }
+
     /// Puts the bytes of a packed collection, as a new key or in place of what was there, whose expiry it keeps.
     pub fn set_packed<T: Collection>(&mut self, key: &[u8], bytes: &[u8]) {
         self.set_collection(key, NewCollection::Packed(T::KIND, bytes));
@@ -505,9 +536,7 @@ impl KeyView<'_> {
         let hash = self.hash(key);
         match self.look(key) {
             Some(place) => {
-                let table = self.table_to_change(place);
-                let expire_at_ms = table.entry(place).expire_at_ms();
-                table.entry_mut(place).assign_collection(value, expire_at_ms);
+                self.table_to_change(place).assign_collection(place, hash, value);
             }
             None => {
                 let clock = self.policy.new_clock(self.now_ms);
@@ -541,7 +570,10 @@ impl KeyView<'_> {
             Expiry::Keep => old.filter(|_| replaced),
             Expiry::AtMs(at_ms) => Some(at_ms),
         };
-        self.table_to_change(place).assign(place, value, expire_at_ms);
+        let table = self.table_to_change(place);
+        let fields = table.entry(place).field_expiry();
+        table.field_dues.note(hash, fields, None);
+        table.assign(place, value, expire_at_ms);
         if replaced {
             self.touch_at(place);
         } else {
@@ -591,6 +623,16 @@ impl KeyView<'_> {
             return Err(WrongType);
         }
         Ok(self.table_to_change(place).entry_mut(place).bytes_mut(min_len))
+    }
+
+    /// Whether the string at the key may be changed by a command that only reads: not if another core reads it, too.
+    pub fn may_touch_up(&mut self, key: &[u8]) -> bool {
+        self.look(key).is_some_and(|place| !self.table().entry(place).is_lent())
+    }
+
+    /// Random bits, for choices that need no secrecy.
+    pub fn roll(&mut self) -> u64 {
+        self.space.dice.roll()
     }
 
     /// Notes that the bytes at the key are others than before.

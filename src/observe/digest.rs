@@ -17,6 +17,8 @@ use crate::types::zset::compact as compact_zset;
 
 /// Mixed into the digest of a key that has an expiry; the time itself is not, as it differs between nodes.
 const EXPIRE_MARK: &[u8] = b"!!expire!!";
+/// The same of a field of a hash.
+const FIELD_EXPIRE_MARK: &[u8] = b"!!hexpire!!";
 
 /// A digest under construction, or a finished one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +98,8 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>) {
         ValueRef::Packed(Kind::Set, bytes) => mix_set(digest, SetRef::Compact(bytes)),
         ValueRef::Packed(Kind::Hash, bytes) => {
             for field in compact::fields(bytes) {
-                mix_field(digest, field.name.text(&mut [0; _]), field.value.text(&mut [0; _]));
+                let (name, value) = (field.name, field.value);
+                mix_hash_field(digest, name.text(&mut [0; _]), value.text(&mut [0; _]), field.expire_at_ms.into());
             }
         }
         ValueRef::Packed(kind @ (Kind::String | Kind::Stream), _) => {
@@ -110,7 +113,7 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>) {
         }
         ValueRef::Object(Object::Set(set)) => mix_set(digest, SetRef::Full(set)),
         ValueRef::Object(Object::Hash(hash)) => {
-            hash.iter().for_each(|pair| mix_field(digest, pair.field(), pair.value()))
+            hash.iter().for_each(|pair| mix_hash_field(digest, pair.field(), pair.value(), pair.expire_at_ms().into()));
         }
         ValueRef::Object(Object::Stream(stream)) => mix_stream(digest, stream),
     }
@@ -125,6 +128,17 @@ fn mix_field(digest: &mut Digest, name: &[u8], value: &[u8]) {
     let mut field = Digest::default();
     field.mix(name);
     field.mix(value);
+    digest.xor(&field.0);
+}
+
+/// As Redis 7.4 has it; without an expiry the same as earlier ones.
+fn mix_hash_field(digest: &mut Digest, name: &[u8], value: &[u8], expires: Expires) {
+    let mut field = Digest::default();
+    field.mix(name);
+    field.mix(value);
+    if expires == Expires::Sometime {
+        field.xor(FIELD_EXPIRE_MARK);
+    }
     digest.xor(&field.0);
 }
 

@@ -158,7 +158,7 @@ impl Shard {
             // Not left to the next command, which is not the author of this.
             self.settle_changes(io, None);
         }
-        !progress.complete && progress.expired > 0
+        !progress.complete && progress.expired + progress.fields > 0
     }
 
     /// Leaves a dropped table to be freed bit by bit.

@@ -208,10 +208,12 @@ impl Plan {
 pub fn for_each_claim(command: &Command, args: &Args<'_>, db: usize, mut f: impl FnMut(usize, &[u8], bool)) {
     let Ok(keys) = keys::keys(command, args) else { return };
     let writes = command.flags.has(Flags::WRITE);
+    // PFCOUNT keeps in the value what it has counted.
+    let touches_up = command.flags.has(Flags::MAY_REPLICATE);
     let target = target_database(command, args);
     for (index, access) in keys {
         let key = args.get(index);
-        let changes = writes && !access.has(KeyAccess::RO);
+        let changes = writes && !access.has(KeyAccess::RO) || touches_up && access.has(KeyAccess::RW);
         let copied_to = command.name == "copy" && index == 2;
         f(if copied_to { target.unwrap_or(db) } else { db }, key, changes);
         if command.name == "move"

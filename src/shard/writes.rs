@@ -91,13 +91,11 @@ impl Shard {
         self.keyspace.log_removals(on);
     }
 
-    /// Enters the keys that have expired or were evicted.
+    /// Enters the keys, and the fields of hashes, that have expired or were evicted.
     fn log_removals(&mut self) {
         let guests = self.guests.as_mut().map(|guests| &mut guests.removals);
         for removals in std::iter::once(&mut self.keyspace.removals).chain(guests) {
-            for (db, key) in removals.iter() {
-                self.log.enter(1, |batch| batch.words(db, &[b"DEL", key]));
-            }
+            removals.for_each_command(|db, words| self.log.enter(1, |batch| batch.words(db, words)));
             removals.clear();
         }
     }

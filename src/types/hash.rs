@@ -37,8 +37,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Redis 7's defaults; 7.0 allows 512 fields.
-    pub const DEFAULT: Self = Self { max_fields: 128, max_bytes: 64 };
+    /// Redis 7's defaults.
+    pub const DEFAULT: Self = Self { max_fields: 512, max_bytes: 64 };
 
     /// Whether a compact hash may take these in.
     #[inline]

@@ -243,6 +243,41 @@ impl Union {
     }
 }
 
+/// Elements of a self test: a core is not to be busy with it for long.
+const TEST_ELEMENTS: u64 = 10_000;
+/// Standard errors that an estimate may be off in a self test.
+const TEST_ERRORS: f64 = 6.0;
+
+/// PFSELFTEST: that both forms agree with each other, and their estimates with what was added. What is wrong, in words.
+pub fn self_test(seed: u64) -> Result<(), String> {
+    let (mut sparse, mut dense) = (create(), create());
+    let failed = |error: Error| error.message().to_owned();
+    promote(&mut dense).map_err(failed)?;
+    let standard_error = 1.04 / (REGISTERS as f64).sqrt();
+    let mut checkpoint = 1;
+    for number in 1..=TEST_ELEMENTS {
+        let element = (number ^ seed).to_le_bytes();
+        let raised = add(&mut sparse, &element, usize::MAX).map_err(failed)?;
+        if add_in_place(&mut dense, &element) != Some(raised) {
+            return Err(format!("dense/sparse disagree on element {number}"));
+        }
+        if number < checkpoint {
+            continue;
+        }
+        let estimate = count(&dense).map_err(failed)?;
+        if count(&sparse) != Ok(estimate) {
+            return Err("dense/sparse disagree".to_owned());
+        }
+        // Among ten, one that coincides with another is unlikely and no failure.
+        let most = (standard_error * TEST_ERRORS * number as f64).ceil().max(1.0);
+        if (estimate.abs_diff(number)) as f64 > most {
+            return Err(format!("Too big error. card:{number} abserr:{}", estimate.abs_diff(number)));
+        }
+        checkpoint *= 10;
+    }
+    Ok(())
+}
+
 /// Which register an element raises, and to what.
 #[derive(Clone, Copy, Debug)]
 struct Hit {

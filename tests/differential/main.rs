@@ -45,6 +45,8 @@ family_tests! {
     string: crate::families::string::FAMILY;
     bitmap: crate::families::bitmap::FAMILY;
     generic: crate::families::generic::FAMILY;
+    hash: crate::families::hash::FAMILY;
+    hyperloglog: crate::families::hyperloglog::FAMILY;
     connection: crate::families::connection::FAMILY;
     server: crate::families::server::FAMILY;
     transaction: crate::families::transaction::FAMILY;

@@ -217,6 +217,8 @@ impl Commands {
                 &zset::FAMILY,
                 &geo::FAMILY,
                 &stream::FAMILY,
+                &hash::FAMILY,
+                &hyperloglog::FAMILY,
             ];
             let family = families[self.inner.rng.below(families.len())];
             let (args, _) = family.command(&mut self.inner);

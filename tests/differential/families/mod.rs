@@ -4,6 +4,8 @@ pub mod bitmap;
 pub mod connection;
 pub mod generic;
 pub mod geo;
+pub mod hash;
+pub mod hyperloglog;
 pub mod pubsub;
 pub mod server;
 pub mod set;
