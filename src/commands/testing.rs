@@ -2,7 +2,7 @@
 
 use super::propagation::{Form, Propagation};
 use super::{
-    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, list, set, sort, stream, string, zset,
+    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, set, sort, stream, string, zset,
 };
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};

@@ -9,11 +9,11 @@
 
 use super::record::{Access, write_head};
 use super::string::{self, Compression};
-use super::{Reason, length, packed_write};
+use super::{Reason, length, packed_write, stream};
 use crate::keyspace::{Kind, Value, graveyard};
 use crate::types::list::{Side, compact as compact_list};
 use crate::types::set::SetRef;
-use crate::types::stream::Saver;
+use crate::types::stream::Id;
 use crate::types::zset::compact as compact_zset;
 use crate::types::{Encodings, Object, hash};
 
@@ -55,7 +55,8 @@ pub enum Piece {
 enum Place {
     /// A cursor of a walk, a rank or an index.
     At(u64),
-    Stream(Box<Saver>),
+    /// Blocks from this ID on; `None`: what comes behind them.
+    Blocks(Option<Id>),
 }
 
 /// A large value on its way.
@@ -87,7 +88,7 @@ impl LargeWriter {
         write_head(&mut head, expire_at_ms, access);
         let object = object.clone();
         let place = match object {
-            Object::Stream(_) => Place::Stream(Box::default()),
+            Object::Stream(_) => Place::Blocks(Some(Id::MIN)),
             Object::List(_) | Object::Set(_) | Object::Zset(_) | Object::Hash(_) => Place::At(0),
         };
         LargeWriter { head, key: key.into(), object: Some(object), pieces, place, begun: false, scratch: Vec::new() }
@@ -130,7 +131,7 @@ impl LargeWriter {
             match object {
                 Object::List(list) => length::write(out, packed_write::list::nodes(list)),
                 Object::Set(_) | Object::Zset(_) | Object::Hash(_) => length::write(out, object.len() as u64),
-                Object::Stream(_) => {}
+                Object::Stream(stream) => length::write(out, stream.log().blocks() as u64),
             }
         }
     }
@@ -157,9 +158,16 @@ impl LargeWriter {
         let mut more = true;
         while more && out.len() < enough {
             more = match (object, &mut self.place) {
-                (Object::Stream(stream), Place::Stream(saver)) => {
-                    saver.step(stream, out, Compression::None, enough - out.len())
-                }
+                (Object::Stream(stream), Place::Blocks(next)) => match *next {
+                    Some(from) => {
+                        *next = stream::write_blocks(out, stream, from, enough, Compression::None);
+                        true
+                    }
+                    None => {
+                        stream::write_rest(out, stream, Compression::None);
+                        false
+                    }
+                },
                 (Object::List(list), Place::At(at)) => {
                     self.scratch.clear();
                     match packed_write::list::write_node(list, *at, &mut self.scratch) {

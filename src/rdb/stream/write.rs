@@ -12,16 +12,36 @@ use crate::types::stream::{Group, Id, Stream};
 
 /// Appends a stream, without its type.
 pub fn write(out: &mut Vec<u8>, stream: &Stream, compression: Compression) {
-    let log = stream.log();
+    length::write(out, stream.log().blocks() as u64);
+    write_blocks(out, stream, Id::MIN, usize::MAX, compression);
+    write_rest(out, stream, compression);
+}
+
+/// Appends blocks from an ID on, behind their number, until `out` is `enough` long. Where to go on, if there are more.
+pub fn write_blocks(
+    out: &mut Vec<u8>,
+    stream: &Stream,
+    from: Id,
+    enough: usize,
+    compression: Compression,
+) -> Option<Id> {
     // Holds a listpack before it is compressed.
     let mut listpack = Vec::new();
-    length::write(out, log.blocks() as u64);
-    for block in log.all_blocks() {
+    for block in stream.log().blocks_from(from) {
+        if out.len() >= enough {
+            return Some(block.first());
+        }
         listpack.clear();
         write_block(&mut listpack, block);
         string::write_bytes(out, &block.first().to_bytes(), compression);
         string::write_bytes(out, &listpack, compression);
     }
+    None
+}
+
+/// Appends what comes behind the blocks.
+pub fn write_rest(out: &mut Vec<u8>, stream: &Stream, compression: Compression) {
+    let log = stream.log();
     length::write(out, log.len());
     write_id(out, log.last_id());
     write_id(out, log.first_id());

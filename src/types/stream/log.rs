@@ -128,7 +128,18 @@ impl Log {
 
     /// All blocks, in order.
     pub fn all_blocks(&self) -> impl Iterator<Item = &Block> {
-        let places = std::iter::successors(self.front(), |place| self.next_place(*place));
+        self.blocks_at(self.front())
+    }
+
+    /// The blocks whose first ID is this or greater, in order.
+    pub fn blocks_from(&self, id: Id) -> impl Iterator<Item = &Block> {
+        let sealed = self.sealed.ceiling(id);
+        let first = if self.sealed.at(sealed).is_some() { Some(Place::Sealed(sealed)) } else { self.back() };
+        self.blocks_at(first).skip_while(move |block| block.first() < id)
+    }
+
+    fn blocks_at(&self, first: Option<Place>) -> impl Iterator<Item = &Block> {
+        let places = std::iter::successors(first, |place| self.next_place(*place));
         places.filter_map(|place| self.block(place))
     }
 
