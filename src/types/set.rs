@@ -179,12 +179,7 @@ impl Draft {
         Self::Compact(compact::intset())
     }
 
-    /// What SADD makes for that many members, of which this is the first (`setTypeCreate`).
-    pub fn for_members(first: &[u8], count: usize, limits: &Limits) -> Self {
-        Self::for_members_in(Vec::new(), first, count, limits)
-    }
-
-    /// The same, whose bytes go to an empty vector that is there.
+    /// What SADD makes for that many members, of which this is the first (`setTypeCreate`). Its bytes go to an empty vector that is there.
     pub fn for_members_in(mut room: Vec<u8>, first: &[u8], count: usize, limits: &Limits) -> Self {
         let is_integer = matches!(Item::of(first), Item::Int(_));
         if is_integer && count <= limits.intset_entries {

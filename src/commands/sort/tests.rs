@@ -113,7 +113,9 @@ fn sets_and_sorted_sets() {
     node.run("sadd s 3 1 2");
     node.put("z", |_| {
         let mut zset = zset::Zset::new();
-        [(1.0, "c"), (2.0, "b"), (3.0, "a")].map(|(score, name)| zset.insert(score, name.as_bytes()));
+        for (score, name) in [(1.0, "c"), (2.0, "b"), (3.0, "a")] {
+            zset.insert(score, name.as_bytes());
+        }
         zset.into_object()
     });
     asks(

@@ -12,7 +12,7 @@ fn texts(set: SetRef<'_>) -> Vec<Vec<u8>> {
 
 fn draft(members: &[&str], limits: &Limits) -> Draft {
     let first = members.first().map_or(&b""[..], |first| first.as_bytes());
-    let mut draft = Draft::for_members(first, members.len(), limits);
+    let mut draft = Draft::for_members_in(Vec::new(), first, members.len(), limits);
     for member in members {
         draft.add(member.as_bytes(), limits);
     }
@@ -37,7 +37,7 @@ fn encodings_are_those_of_redis() {
 
 fn numbers(count: usize) -> Draft {
     let limits = Limits::default();
-    let mut draft = Draft::for_members(b"0", 1, &limits);
+    let mut draft = Draft::for_members_in(Vec::new(), b"0", 1, &limits);
     (0..count).for_each(|n| assert!(draft.add(n.to_string().as_bytes(), &limits)));
     draft
 }
@@ -53,7 +53,7 @@ fn limits_are_met_exactly() {
         assert_eq!(draft.as_ref().encoding(), then);
         assert_eq!(draft.as_ref().len(), count + 1);
     }
-    let mut draft = Draft::for_members(b"a", 1, &limits);
+    let mut draft = Draft::for_members_in(Vec::new(), b"a", 1, &limits);
     for n in 0..128 {
         draft.add(format!("a{n}").as_bytes(), &limits);
     }
@@ -76,7 +76,7 @@ fn announced_counts_convert_at_once() {
         ("a", 129, "hashtable"),
         ("1", 129, "intset"),
     ] {
-        assert_eq!(Draft::for_members(first.as_bytes(), count, &limits).as_ref().encoding(), form);
+        assert_eq!(Draft::for_members_in(Vec::new(), first.as_bytes(), count, &limits).as_ref().encoding(), form);
         let mut known = draft(&[first], &limits);
         known.expect(count, &limits);
         assert_eq!(known.as_ref().encoding(), form);

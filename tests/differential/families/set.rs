@@ -163,11 +163,13 @@ fn sequence(g: &mut Gen) -> Step {
             let members = (0..count).map(|i| format!("{prefix}{i}").into_bytes());
             steps.push(Step::Command(with(with(words("SADD"), [name.clone().into_bytes()]), members), Compare::Exact));
             let taken = 1 + g.rng.below(count);
-            let shape = if taken == count { Compare::AnyOrder } else { Compare::Shape };
-            steps.push(Step::Command(words(&format!("SPOP {name} {taken}")), shape));
-            steps.push(exact(format!("SCARD {name}")));
-            steps.push(Step::Command(words(&format!("SPOP {name} 100000")), Compare::Shape));
+            // As one block: in between the sets are not the same.
+            steps.insert(1, exact("MULTI".to_owned()));
+            for line in [format!("SPOP {name} {taken}"), format!("SCARD {name}"), format!("SPOP {name} 100000")] {
+                steps.push(exact(line));
+            }
             steps.push(exact(format!("EXISTS {name}")));
+            steps.push(Step::Command(words("EXEC"), Compare::Through(with_counts)));
         }
         // A walk to the end in one call.
         2 => {
@@ -202,6 +204,13 @@ fn sequence(g: &mut Gen) -> Step {
     let first = steps.remove(0);
     g.next.extend(steps);
     first
+}
+
+/// The replies of a block, of each array only its length.
+fn with_counts(reply: Reply) -> Reply {
+    let Reply::Array(replies) = reply else { return reply };
+    let counted = |reply: Reply| if let Reply::Array(items) = reply { Reply::Int(items.len() as i64) } else { reply };
+    Reply::Array(replies.into_iter().map(counted).collect())
 }
 
 /// A whole walk in one reply, whose members come in any order.

@@ -13,11 +13,11 @@ const KNOWN: &[Known] = &[Known {
     matches: |args, redis, basalt| args[0].eq_ignore_ascii_case(b"OBJECT") && is_newer_encoding(redis, basalt),
 }];
 
-/// Hashes with the fields `f` and `g` as redis-server 7.0.15 dumps them.
+/// Hashes with the fields `f` and `g`, and one that is too long for a compact form, as redis-server 7.0.15 dumps them.
 const HASHES: [&[u8]; 3] = [
-    b"\x04\x01\x01\x66\xc0\x03\x0a\x00\x0d\x60\x7d\x96\x79\x3b\xe8\x0d",
-    b"\x04\x02\x01\x66\xc0\x14\x01\x67\x04\x74\x65\x78\x74\x0a\x00\xe2\x41\x28\x22\xc7\x91\x1b\x73",
-    b"\x04\x02\x01\x66\x04\x2d\x31\x2e\x35\x01\x67\xc0\x09\x0a\x00\x3f\x01\x4d\xcd\xeb\x69\xea\x24",
+    b"\x04\x02\x04long@Fthe other field is too long for a compact hash: 65 bytes or more of it\x01f\xc0\x03\x0a\x00elY\xa0\xeeu\x13\xa7",
+    b"\x04\x03\x04long@Fthe other field is too long for a compact hash: 65 bytes or more of it\x01g\x04text\x01f\xc0\x14\x0a\x00\xe7\xdb\x90\xdc7A\xd0\xdd",
+    b"\x04\x03\x04long@Fthe other field is too long for a compact hash: 65 bytes or more of it\x01g\xc0\x09\x01f\x04-1.5\x0a\x00\xf2Z\x15mW\xf7\xb3\xb7",
 ];
 
 /// Sorted sets: 5, m2, 1; 40, 3, 7, 12.
@@ -71,7 +71,7 @@ fn named(g: &mut Gen, prefix: &str) -> Vec<u8> {
 }
 
 fn limit(g: &mut Gen, args: &mut Args) {
-    let mut number = |g: &mut Gen| {
+    let number = |g: &mut Gen| {
         if g.rng.chance(30) { g.int() } else { g.rng.between(-3, 14).to_string().into_bytes() }
     };
     args.extend([g.spelled("LIMIT"), number(g), number(g)]);
