@@ -288,10 +288,11 @@ mod tests {
                 bytes[at] ^= byte;
             }
             if let Ok(value) = read(kind, &mut &bytes[..], LONGEST, &Encodings::default()) {
-                prop_assert!(elements(&value).is_sorted_by(|a, b| {
+                let ascends = elements(&value).is_sorted_by(|a, b| {
                     let (x, y) = (f64::from_bits(a.1), f64::from_bits(b.1));
                     x < y || x == y && a.0 < b.0
-                }));
+                });
+                prop_assert!(ascends);
             }
         }
     }

@@ -68,7 +68,9 @@ pub fn told(ctx: &mut Ctx<'_>, key: &[u8], removed: usize, name: &'static str, l
         return 0;
     }
     match left {
-        Left::Nothing => drop(ctx.keys.remove(key)),
+        Left::Nothing => {
+            ctx.keys.remove(key);
+        }
         Left::Changed => ctx.keys.changed(key),
         Left::Stored => {}
     }
