@@ -209,8 +209,7 @@ impl Commands {
             return args;
         }
         loop {
-            let family =
-                [&string::FAMILY, &generic::FAMILY, &bitmap::FAMILY, &stream::FAMILY][self.inner.rng.below(4)];
+            let family = [&string::FAMILY, &generic::FAMILY, &bitmap::FAMILY, &stream::FAMILY][self.inner.rng.below(4)];
             let (args, _) = family.command(&mut self.inner);
             // A redis-server makes the string longer for a BITFIELD that then fails, and does not tell its replicas.
             if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL")) {
