@@ -51,7 +51,8 @@ fn without_active_time(reply: Reply) -> Reply {
 #[test]
 fn there_and_back() {
     let mut rng = Rng::new(seed());
-    let (redis, basalt) = (Server::redis(&["--enable-debug-command", "yes"]), Server::basalt(&["--enable-debug-command", "yes"]));
+    let (redis, basalt) =
+        (Server::redis(&["--enable-debug-command", "yes"]), Server::basalt(&["--enable-debug-command", "yes"]));
     let (mut redis, mut basalt) = (redis.conn(), basalt.conn());
     for n in 0..STREAMS {
         let key = format!("s:{n}");

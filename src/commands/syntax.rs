@@ -169,7 +169,8 @@ impl Parser {
 }
 
 fn is_token(word: &str) -> bool {
-    symbol_name(word).is_some() || word.starts_with(|c: char| c.is_ascii_uppercase()) && !word.contains(|c: char| c.is_ascii_lowercase())
+    symbol_name(word).is_some()
+        || word.starts_with(|c: char| c.is_ascii_uppercase()) && !word.contains(|c: char| c.is_ascii_lowercase())
 }
 
 /// What a token is called that is a symbol.

@@ -81,9 +81,9 @@ impl Options {
         let Some(keep) = self.keep else {
             return match self.limit {
                 None | Some(0) => Ok(None),
-                Some(_) => Err(Error::text(
-                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-                )),
+                Some(_) => {
+                    Err(Error::text("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"))
+                }
             };
         };
         let obeys = keys.obeys();
@@ -154,20 +154,15 @@ impl<'a> Addition<'a> {
         (self.id_at + 1..args.len()).step_by(2).map(move |i| (args.get(i), args.get(i + 1)))
     }
 
-    fn run(
-        &self,
-        stream: &mut Stream,
-        now_ms: u64,
-        limits: BlockLimits,
-    ) -> Result<(Id, Option<Trimmed>), Error> {
+    fn run(&self, stream: &mut Stream, now_ms: u64, limits: BlockLimits) -> Result<(Id, Option<Trimmed>), Error> {
         let log = stream.log_mut();
         let id = log.append(self.new, now_ms, self.fields(), limits).map_err(|error| match error {
             AppendError::Exhausted => {
                 Error::text("ERR The stream has exhausted the last possible ID, unable to add more items")
             }
-            AppendError::NotGreater => Error::text(
-                "ERR The ID specified in XADD is equal or smaller than the target stream top item",
-            ),
+            AppendError::NotGreater => {
+                Error::text("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+            }
             AppendError::TooLarge => Error::text("ERR Elements are too large to be stored"),
         })?;
         Ok((id, self.trim.map(|trim| trim.run(log))))

@@ -64,8 +64,7 @@ impl<'a> Listing<'a> {
             out.int(pending.deliveries.into());
             written += 1;
         };
-        let long_enough =
-            |(_, pending): &(Id, Pending)| self.min_idle == 0 || idle(pending, now_ms) >= self.min_idle;
+        let long_enough = |(_, pending): &(Id, Pending)| self.min_idle == 0 || idle(pending, now_ms) >= self.min_idle;
         let count = at_most(self.count);
         match owner.flatten() {
             Some(owner) => {
@@ -135,7 +134,8 @@ struct Claim {
 impl Claim {
     /// The options of XCLAIM, from argument `i` on.
     fn parse(args: &Args<'_>, mut i: usize, min_idle: i64, now_ms: i64) -> Result<Claim, Error> {
-        let claim = Claim { min_idle, delivered_ms: now_ms, deliveries: None, force: false, just_id: false, last_id: Id::MIN };
+        let claim =
+            Claim { min_idle, delivered_ms: now_ms, deliveries: None, force: false, just_id: false, last_id: Id::MIN };
         let mut claim = claim;
         while i < args.len() {
             let value = args.opt(i + 1);
@@ -185,7 +185,15 @@ enum Claimed {
 }
 
 /// Claims an entry for a consumer.
-fn claim_one(log: &Log, group: &mut Group, owner: Owner, id: Id, claim: Claim, now_ms: i64, telling: &mut Telling<'_, '_>) -> Claimed {
+fn claim_one(
+    log: &Log,
+    group: &mut Group,
+    owner: Owner,
+    id: Id,
+    claim: Claim,
+    now_ms: i64,
+    telling: &mut Telling<'_, '_>,
+) -> Claimed {
     let found = group.get_pending(id);
     if !log.contains(id) {
         let Some(pending) = found else { return Claimed::Left };

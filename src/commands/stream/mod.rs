@@ -21,9 +21,7 @@ mod read;
 
 pub use add::{xadd, xtrim};
 pub use claim::{xack, xautoclaim, xclaim, xpending};
-pub use group::{
-    xgroup_create, xgroup_createconsumer, xgroup_delconsumer, xgroup_destroy, xgroup_help, xgroup_setid,
-};
+pub use group::{xgroup_create, xgroup_createconsumer, xgroup_delconsumer, xgroup_destroy, xgroup_help, xgroup_setid};
 pub use info::{xinfo_consumers, xinfo_groups, xinfo_help, xinfo_stream};
 pub use range::{xrange, xrevrange};
 pub use read::{xread, xreadgroup};

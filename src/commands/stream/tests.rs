@@ -62,12 +62,16 @@ fn a_primary_may_give_a_limit_with_an_exact_trim() {
 fn what_a_group_reads_goes_to_replicas_as_claims() {
     let mut node = node();
     node.run("XGROUP CREATE s g 0");
-    let claim = |id: u64, last: u64| {
-        format!("XCLAIM s g alice 0 {id}-0 TIME {NOW} RETRYCOUNT 1 FORCE JUSTID LASTID {last}-0")
-    };
+    let claim =
+        |id: u64, last: u64| format!("XCLAIM s g alice 0 {id}-0 TIME {NOW} RETRYCOUNT 1 FORCE JUSTID LASTID {last}-0");
     assert_eq!(
         node.propagated("XREADGROUP GROUP g alice COUNT 2 STREAMS s >"),
-        ["XGROUP CREATECONSUMER s g alice".to_owned(), claim(1, 1), claim(2, 2), "XGROUP SETID s g 2-0 ENTRIESREAD 2".to_owned()]
+        [
+            "XGROUP CREATECONSUMER s g alice".to_owned(),
+            claim(1, 1),
+            claim(2, 2),
+            "XGROUP SETID s g 2-0 ENTRIESREAD 2".to_owned()
+        ]
     );
     assert_eq!(
         node.propagated("XREADGROUP GROUP g bob COUNT 1 NOACK STREAMS s >"),
@@ -134,7 +138,8 @@ fn seen_and_active() {
     let mut node = with_group();
     let times = |node: &mut Node| {
         let text = node.ask("XINFO CONSUMERS s g");
-        let after = |name: &str| text.split(&format!("{name}\r\n:")).nth(1).unwrap().split('\r').next().unwrap().to_owned();
+        let after =
+            |name: &str| text.split(&format!("{name}\r\n:")).nth(1).unwrap().split('\r').next().unwrap().to_owned();
         (after("idle"), after("inactive"))
     };
     node.now_ms += 70;

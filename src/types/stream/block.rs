@@ -168,8 +168,7 @@ impl Block {
     /// Whether these are the block's fields, in this order.
     #[inline]
     pub fn has_fields<'i>(&self, mut names: impl Iterator<Item = &'i [u8]>) -> bool {
-        self.names().all(|own| names.next().is_some_and(|name| Item::of(name) == own))
-            && names.next().is_none()
+        self.names().all(|own| names.next().is_some_and(|name| Item::of(name) == own)) && names.next().is_none()
     }
 
     #[inline]

@@ -138,7 +138,7 @@ impl Stream {
     }
 
     #[cfg(test)]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         self.log.check();
         self.groups().for_each(Group::check);
         assert!(self.groups().map(Group::name).is_sorted_by(|a, b| a < b));

@@ -7,23 +7,26 @@ use crate::generator::{Args, Compare, Family, Gen, Known, Rule, Step, rule, rule
 pub const FAMILY: Family =
     Family { name: "stream", rules: RULES, special: Some((40, special)), known: KNOWN, check_dumps: true };
 
-const KNOWN: &[Known] = &[Known {
-    reason: "XREAD has the ID + from Redis 7.4 on",
-    matches: |args, redis, basalt| {
-        args[0].eq_ignore_ascii_case(b"XREAD")
-            && args.iter().any(|arg| arg == b"+")
-            && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR Invalid stream ID"))
-            && !matches!(basalt, Reply::Bulk(_))
+const KNOWN: &[Known] = &[
+    Known {
+        reason: "XREAD has the ID + from Redis 7.4 on",
+        matches: |args, redis, basalt| {
+            args[0].eq_ignore_ascii_case(b"XREAD")
+                && args.iter().any(|arg| arg == b"+")
+                && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR Invalid stream ID"))
+                && !matches!(basalt, Reply::Bulk(_))
+        },
     },
-}, Known {
-    reason: "XREADGROUP has an error of its own for the ID + from Redis 7.4 on",
-    matches: |args, redis, basalt| {
-        args[0].eq_ignore_ascii_case(b"XREADGROUP")
-            && args.iter().any(|arg| arg == b"+")
-            && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR Invalid stream ID"))
-            && matches!(basalt, Reply::Error(text) if text.starts_with(b"ERR The + ID is meaningless"))
+    Known {
+        reason: "XREADGROUP has an error of its own for the ID + from Redis 7.4 on",
+        matches: |args, redis, basalt| {
+            args[0].eq_ignore_ascii_case(b"XREADGROUP")
+                && args.iter().any(|arg| arg == b"+")
+                && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR Invalid stream ID"))
+                && matches!(basalt, Reply::Error(text) if text.starts_with(b"ERR The + ID is meaningless"))
+        },
     },
-}];
+];
 
 /// The millisecond that most IDs are in, so that new entries have greater ones.
 const USUAL_MS: &str = "500";
@@ -92,7 +95,11 @@ fn min_idle(g: &mut Gen) -> Vec<u8> {
 }
 
 fn count(g: &mut Gen) -> Vec<u8> {
-    if g.rng.chance(8) { g.rng.pick(&["-1", "0", "x", "9223372036854775807"]).as_bytes().to_vec() } else { (1 + g.rng.below(12)).to_string().into_bytes() }
+    if g.rng.chance(8) {
+        g.rng.pick(&["-1", "0", "x", "9223372036854775807"]).as_bytes().to_vec()
+    } else {
+        (1 + g.rng.below(12)).to_string().into_bytes()
+    }
 }
 
 fn trim(g: &mut Gen, args: &mut Args) {
@@ -231,7 +238,8 @@ fn xclaim(g: &mut Gen) -> Args {
             3 => args.extend([g.spelled("RETRYCOUNT"), g.small_int()]),
             4 => args.extend([g.spelled("LASTID"), id(g)]),
             // Long ago, or none at all, which is now.
-            5 => args.extend([g.spelled("TIME"), g.rng.pick(&["1", "-5", "x", "9223372036854775807"]).as_bytes().to_vec()]),
+            5 => args
+                .extend([g.spelled("TIME"), g.rng.pick(&["1", "-5", "x", "9223372036854775807"]).as_bytes().to_vec()]),
             6 => args.extend([g.spelled("IDLE"), g.rng.pick(&["200000000", "-5", "x"]).as_bytes().to_vec()]),
             _ => args.push(b"BOGUS".to_vec()),
         }
@@ -334,7 +342,13 @@ const RULES: &[Rule] = &[
     }),
     rule(8, |g| {
         let mut args = with(words("XGROUP"), [g.spelled("CREATE"), key(g), group(g)]);
-        args.push(if g.rng.chance(2) { b"0".to_vec() } else if g.rng.chance(3) { b"$".to_vec() } else { id(g) });
+        args.push(if g.rng.chance(2) {
+            b"0".to_vec()
+        } else if g.rng.chance(3) {
+            b"$".to_vec()
+        } else {
+            id(g)
+        });
         if g.rng.chance(2) {
             args.push(g.spelled("MKSTREAM"));
         }
