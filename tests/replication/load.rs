@@ -7,7 +7,7 @@
 
 use crate::common::conn::encode_into;
 use crate::common::{Conn, Reply, Rng};
-use crate::families::{bitmap, generic, string};
+use crate::families::{bitmap, generic, list, string};
 use crate::generator::{Args, Gen, with, words};
 use std::io;
 use std::sync::Arc;
@@ -206,7 +206,7 @@ impl Commands {
         /// Bits a megabyte behind the start: rare, or the values would be all there is.
         const FAR: [&[u8]; 4] = [b"8388600", b"8388601", b"8388607", b"8388608"];
         loop {
-            let family = [&string::FAMILY, &generic::FAMILY, &bitmap::FAMILY][self.inner.rng.below(3)];
+            let family = [&string::FAMILY, &generic::FAMILY, &bitmap::FAMILY, &list::FAMILY][self.inner.rng.below(4)];
             let (args, _) = family.command(&mut self.inner);
             // A redis-server makes the string longer for a BITFIELD that then fails, and does not tell its replicas.
             if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL")) {

@@ -21,6 +21,10 @@ const CHANGED: &[(&str, &str, &str)] = &[
     ("msetnx", "tips", "-"),
     ("randomkey", "tips", "request_policy:all_shards,response_policy:special,nondeterministic_output"),
     // Blocking commands may be called in scripts, where they do not block.
+    ("blmove", "flags", "write,denyoom,blocking"),
+    ("blpop", "flags", "write,blocking"),
+    ("brpop", "flags", "write,blocking"),
+    ("brpoplpush", "flags", "write,denyoom,blocking"),
     ("wait", "flags", "blocking"),
     ("wait", "categories", "slow,blocking,connection"),
     ("scan", "tips", "nondeterministic_output,request_policy:special,response_policy:special"),
@@ -42,7 +46,10 @@ fn key_spec(spec: &KeySpec) -> String {
         (BeginSearch::Index(index), FindKeys::Range { last, step, limit }) => {
             format!("{access}@{index}:{last}:{step}:{limit}")
         }
-        _ => panic!("the recorded commands have index and range only"),
+        (BeginSearch::Index(index), FindKeys::Counted { count, first, step }) => {
+            format!("{access}@{index}:#{count}:{first}:{step}")
+        }
+        _ => panic!("the recorded commands begin at an index"),
     }
 }
 
@@ -141,7 +148,7 @@ fn order_within_a_pipeline() {
     let waits = |command: &Command| !has_no_keys(command) && command.flags.has(Flags::BARRIER);
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
     // Those that may wait, which the replies of earlier ones must not overtake.
-    assert_eq!(with_keys, ["watch", "debug|blockpop"]);
+    assert_eq!(with_keys, ["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "watch", "debug|blockpop"]);
 }
 
 #[test]

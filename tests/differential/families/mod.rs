@@ -3,6 +3,7 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod list;
 pub mod pubsub;
 pub mod server;
 pub mod string;
