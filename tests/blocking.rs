@@ -1,4 +1,4 @@
-//! Commands that wait for a key, as clients see them: DEBUG BLOCKPOP, which is BLPOP over strings, and WAIT.
+//! Commands that wait for a key, as clients see them: DEBUG BLOCKPOP, which is BLPOP over strings, those of lists, and WAIT.
 
 mod common;
 
@@ -426,4 +426,303 @@ fn a_timeout_is_not_early() {
         assert_eq!(conn.cmd(&format!("DEBUG BLOCKPOP a b c {}", ms as f64 / 1000.0)), Reply::NilArray);
         assert!(before.elapsed() >= Duration::from_millis(ms - 1), "after {:?}", before.elapsed());
     }
+}
+
+// Lists
+
+fn list_of(admin: &mut Conn, key: &str) -> Vec<String> {
+    admin.cmd(&format!("LRANGE {key} 0 -1")).items().iter().map(Reply::text).collect()
+}
+
+#[test]
+fn an_element_goes_on_over_all_cores() {
+    for shards in [1, SHARDS] {
+        let server = server(shards);
+        let (mut admin, keys) = (server.conn(), keys());
+        for round in 0..6 {
+            // Each waits for what the one before moves; the last takes it. Whose core is which changes with the round.
+            let mut conns: Vec<Conn> = (0..SHARDS).map(|_| server.conn()).collect();
+            let key = |n: usize| &keys[(n + round) % SHARDS];
+            for (n, conn) in conns.iter_mut().enumerate() {
+                let line = match n {
+                    _ if n + 1 == SHARDS => format!("BLPOP {} 0", key(n)),
+                    _ if round % 2 == 0 => format!("BLMOVE {} {} LEFT RIGHT 0", key(n), key(n + 1)),
+                    _ => format!("BRPOPLPUSH {} {} 0", key(n), key(n + 1)),
+                };
+                block(conn, &mut admin, &line);
+            }
+            assert_eq!(admin.cmd(&format!("RPUSH {} v{round}", key(0))), Reply::Int(1));
+            for (n, conn) in conns.iter_mut().enumerate() {
+                let value = format!("v{round}");
+                let expected = if n + 1 == SHARDS { popped(key(n), &value) } else { bulk(&value) };
+                assert_eq!(conn.read().unwrap(), expected, "round {round}, waiter {n}");
+            }
+            assert_eq!(admin.cmd("DBSIZE"), Reply::Int(0));
+        }
+        nobody_waits(&mut admin);
+    }
+}
+
+#[test]
+fn moves_in_a_circle_end() {
+    let server = server(SHARDS);
+    let (mut admin, keys) = (server.conn(), keys());
+    let mut conns: Vec<Conn> = (0..SHARDS).map(|_| server.conn()).collect();
+    for (n, conn) in conns.iter_mut().enumerate() {
+        block(conn, &mut admin, &format!("BLMOVE {} {} LEFT RIGHT 0", keys[n], keys[(n + 1) % SHARDS]));
+    }
+    admin.cmd(&format!("RPUSH {} v", keys[0]));
+    conns.iter_mut().for_each(|conn| assert_eq!(conn.read().unwrap(), bulk("v")));
+    assert_eq!(list_of(&mut admin, &keys[0]), ["v"]);
+    // To itself.
+    admin.cmd(&format!("DEL {}", keys[0]));
+    for key in &keys {
+        block(&mut conns[0], &mut admin, &format!("BLMOVE {key} {key} LEFT RIGHT 0"));
+        admin.cmd(&format!("RPUSH {key} 1 2"));
+        assert_eq!(conns[0].read().unwrap(), bulk("1"));
+        assert_eq!(list_of(&mut admin, key), ["2", "1"]);
+    }
+    nobody_waits(&mut admin);
+}
+
+#[test]
+fn a_destination_of_another_type_ends_the_wait_and_the_next_is_served() {
+    let server = server(SHARDS);
+    let (mut admin, keys) = (server.conn(), keys());
+    let (mut first, mut second) = (server.conn(), server.conn());
+    for source in &keys {
+        for destination in keys.iter().filter(|key| *key != source) {
+            block(&mut first, &mut admin, &format!("BLMOVE {source} {destination} LEFT RIGHT 0"));
+            block(&mut second, &mut admin, &format!("BLPOP {source} 0"));
+            admin.ok(&format!("SET {destination} text"));
+            admin.cmd(&format!("RPUSH {source} v"));
+            let text = "WRONGTYPE Operation against a key holding the wrong kind of value";
+            assert_eq!(first.read().unwrap(), error(text));
+            assert_eq!(second.read().unwrap(), popped(source, "v"));
+            assert_eq!(admin.cmd(&format!("GET {destination}")), bulk("text"));
+            admin.cmd(&format!("DEL {destination}"));
+        }
+    }
+    nobody_waits(&mut admin);
+}
+
+#[test]
+fn nobody_sees_the_element_on_its_way() {
+    let server = server(SHARDS);
+    let (mut admin, keys) = (server.conn(), keys());
+    let mut waiter = server.conn();
+    for (n, source) in keys.iter().enumerate() {
+        for destination in &keys[n + 1..] {
+            block(&mut waiter, &mut admin, &format!("BLMOVE {source} {destination} LEFT RIGHT 0"));
+            let mut writer = server.conn();
+            writer.send_raw(format!("RPUSH {source} v\r\nLLEN {source}\r\nLPOP {source}\r\n").as_bytes()).unwrap();
+            for expected in [Reply::Int(1), Reply::Int(0), Reply::NilBulk] {
+                assert_eq!(writer.read().unwrap(), expected);
+            }
+            assert_eq!(waiter.read().unwrap(), bulk("v"));
+            assert_eq!(writer.cmd(&format!("LPOP {destination}")), bulk("v"));
+        }
+    }
+}
+
+#[test]
+fn several_elements_serve_several() {
+    let server = server(SHARDS);
+    let (mut admin, keys) = (server.conn(), keys());
+    for (n, key) in keys.iter().enumerate() {
+        let other = &keys[(n + 1) % SHARDS];
+        let mut conns: Vec<Conn> = (0..4).map(|_| server.conn()).collect();
+        let lines = [
+            format!("BLPOP {key} 0"),
+            format!("BLMOVE {key} {other} LEFT LEFT 0"),
+            format!("BLMPOP 0 1 {key} LEFT COUNT 2"),
+            format!("BRPOP none {key} 0"),
+        ];
+        conns.iter_mut().zip(&lines).for_each(|(conn, line)| block(conn, &mut admin, line));
+        admin.cmd(&format!("RPUSH {key} 1 2 3 4 5 6"));
+        assert_eq!(conns[0].read().unwrap(), popped(key, "1"));
+        assert_eq!(conns[1].read().unwrap(), bulk("2"));
+        assert_eq!(conns[2].read().unwrap(), Reply::Array(vec![bulk(key), Reply::Array(vec![bulk("3"), bulk("4")])]));
+        assert_eq!(conns[3].read().unwrap(), popped(key, "6"));
+        assert_eq!(list_of(&mut admin, key), ["5"]);
+        assert_eq!(admin.cmd(&format!("DEL {key} {other}")), Reply::Int(2));
+    }
+    nobody_waits(&mut admin);
+}
+
+/// One of the thousand.
+struct Waiting {
+    conn: Conn,
+    id: i64,
+}
+
+/// One thing after the other, so that who is given what is known exactly: the waiters of a key in their order, whoever of them has been killed, has
+/// hung up or has given up.
+#[test]
+fn a_thousand_are_served_in_their_order() {
+    const WAITERS: usize = 1000;
+    let server = server(SHARDS);
+    let mut rng = Rng::new(seed());
+    let keys: Vec<String> = keys().into_iter().flat_map(|key| [key.clone(), format!("{{{key}}}b")]).collect();
+    let sinks: Vec<String> = keys.iter().map(|key| format!("sink:{key}")).collect();
+    let mut admin = server.conn();
+    let mut queues: HashMap<String, std::collections::VecDeque<(Waiting, bool)>> = HashMap::new();
+    let mut waiting = 0;
+    let mut started = 0;
+    let mut pushed = 0;
+    while started < WAITERS || waiting > 0 {
+        let key = rng.pick(&keys.iter().map(String::as_str).collect::<Vec<_>>()).to_owned();
+        let queue = queues.entry(key.clone()).or_default();
+        match rng.below(10) {
+            0..=5 if started < WAITERS => {
+                let mut conn = server.conn();
+                let id = conn.cmd("CLIENT ID").int();
+                let moves = rng.chance(3);
+                let line = match moves {
+                    true => format!("BLMOVE {key} {} LEFT RIGHT 1000", sinks[rng.below(sinks.len())]),
+                    false => format!("BLPOP {key} 1000"),
+                };
+                block(&mut conn, &mut admin, &line);
+                queue.push_back((Waiting { conn, id }, moves));
+                (started, waiting) = (started + 1, waiting + 1);
+            }
+            6 if !queue.is_empty() => {
+                let (mut gone, _) = queue.remove(rng.below(queue.len())).unwrap();
+                match rng.below(3) {
+                    0 => {
+                        assert_eq!(admin.cmd(&format!("CLIENT UNBLOCK {}", gone.id)), Reply::Int(1));
+                        assert_eq!(gone.conn.read().unwrap(), Reply::NilArray);
+                    }
+                    1 => assert_eq!(admin.cmd(&format!("CLIENT KILL ID {}", gone.id)), Reply::Int(1)),
+                    _ => {
+                        gone.conn.reset();
+                        wait_until("it is gone", || info_number(&mut admin, "blocked_clients") == waiting - 1);
+                    }
+                }
+                waiting -= 1;
+            }
+            _ => {
+                let count = (1 + rng.below(3)).min(queue.len());
+                if count == 0 {
+                    continue;
+                }
+                let values: Vec<String> = (0..count).map(|n| format!("v{}", pushed + n)).collect();
+                pushed += count;
+                admin.cmd(&format!("RPUSH {key} {}", values.join(" ")));
+                for value in &values {
+                    let (mut served, moves) = queue.pop_front().unwrap();
+                    let expected = if moves { bulk(value) } else { popped(&key, value) };
+                    assert_eq!(served.conn.read().unwrap(), expected);
+                    waiting -= 1;
+                }
+            }
+        }
+    }
+    assert_eq!(admin.cmd(&format!("EXISTS {}", keys.join(" "))), Reply::Int(0));
+    nobody_waits(&mut admin);
+}
+
+/// Takes elements in every way, and dies now and then.
+fn consume_lists(
+    server: u16,
+    seed: u64,
+    keys: &[String],
+    sinks: &[String],
+    given: &Given,
+    deaths: &AtomicUsize,
+    done: &AtomicBool,
+) {
+    let mut rng = Rng::new(seed);
+    let mut conn = Conn::open(server);
+    while !done.load(Ordering::Relaxed) {
+        let (key, other) = (&keys[rng.below(keys.len())], &keys[rng.below(keys.len())]);
+        let timeout = rng.pick(&["0.002", "0.05", "0.2"]);
+        let (line, at) = match rng.below(4) {
+            0 => (format!("BLPOP {key} {other} {timeout}"), Some(1)),
+            1 => (format!("BRPOP {key} {timeout}"), Some(1)),
+            2 => (format!("BLMPOP {timeout} 2 {key} {other} LEFT COUNT 2"), None),
+            _ => (format!("BLMOVE {key} {} LEFT RIGHT {timeout}", sinks[rng.below(sinks.len())]), None),
+        };
+        if rng.chance(25) {
+            // At most so many elements may be lost.
+            deaths.fetch_add(2, Ordering::Relaxed);
+            conn.send(&line.split(' ').collect::<Vec<_>>()).unwrap();
+            std::mem::replace(&mut conn, Conn::open(server)).reset();
+            continue;
+        }
+        let reply = conn.cmd(&line);
+        let mut given = given.lock().unwrap();
+        let mut note = |element: &Reply| *given.entry(element.text()).or_default() += 1;
+        match (&reply, at) {
+            (Reply::Array(items), Some(at)) => note(&items[at]),
+            (Reply::Array(items), None) => items[1].items().iter().for_each(note),
+            // What was moved is looked for where it is.
+            (reply, _) => assert!(!reply.is_error(), "{line}: {reply:?}"),
+        }
+    }
+}
+
+/// Pushes in every way, and keeps the places busy where elements are moved to.
+fn produce_lists(server: u16, seed: u64, keys: &[String], sinks: &[String], values: usize) {
+    let mut rng = Rng::new(seed);
+    let mut conn = Conn::open(server);
+    for n in 0..values {
+        let (key, sink) = (&keys[rng.below(keys.len())], &sinks[rng.below(sinks.len())]);
+        let value = format!("{seed}.{n}");
+        match n % 4 {
+            0 => drop(conn.cmd(&format!("LPUSH {key} {value}"))),
+            1 => drop(conn.cmd(&format!("RPUSH {key} {value}"))),
+            2 => {
+                conn.ok("MULTI");
+                conn.cmd(&format!("RPUSH {key} {value}"));
+                conn.cmd(&format!("LLEN {sink}"));
+                conn.cmd(&format!("EXPIRE {sink} 1000"));
+                conn.cmd("EXEC");
+            }
+            _ => {
+                conn.cmd(&format!("RPUSH {{{key}}}from {value}"));
+                conn.cmd(&format!("LMOVE {{{key}}}from {key} LEFT LEFT"));
+            }
+        }
+        if rng.chance(30) {
+            conn.cmd(&format!("CLIENT UNBLOCK {}", rng.below(200)));
+        }
+    }
+}
+
+#[test]
+fn every_element_is_given_to_one() {
+    let server = server(SHARDS);
+    let (port, seed) = (server.port, seed());
+    let keys: Vec<String> = keys().into_iter().flat_map(|key| [key.clone(), format!("{{{key}}}b")]).collect();
+    let sinks: Vec<String> = (0..6).map(|n| format!("sink:{n}")).collect();
+    let given: Given = Arc::default();
+    let (deaths, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    const PRODUCERS: usize = 3;
+    const VALUES: usize = 600;
+    let mut admin = server.conn();
+    std::thread::scope(|scope| {
+        let _ends_them = Done(&done);
+        for n in 0..24 {
+            let (given, deaths, done, keys, sinks) = (&given, &deaths, &done, &keys, &sinks);
+            scope.spawn(move || consume_lists(port, seed.wrapping_add(n), keys, sinks, given, deaths, done));
+        }
+        let producing: Vec<_> = (0..PRODUCERS as u64)
+            .map(|n| {
+                let (keys, sinks) = (&keys, &sinks);
+                scope.spawn(move || produce_lists(port, seed.wrapping_add(100 + n), keys, sinks, VALUES))
+            })
+            .collect();
+        producing.into_iter().for_each(|thread| thread.join().unwrap());
+        wait_until("all is taken", || admin.cmd(&format!("EXISTS {}", keys.join(" "))) == Reply::Int(0));
+    });
+    let mut given = given.lock().unwrap();
+    for element in sinks.iter().flat_map(|sink| list_of(&mut admin, sink)) {
+        *given.entry(element).or_default() += 1;
+    }
+    assert!(given.values().all(|times| *times == 1), "an element was given twice: {given:?}");
+    let lost = PRODUCERS * VALUES - given.len();
+    let deaths = deaths.load(Ordering::Relaxed);
+    assert!(lost <= deaths, "{lost} elements are lost, and only {deaths} could be");
+    nobody_waits(&mut admin);
 }

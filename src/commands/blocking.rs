@@ -6,6 +6,13 @@
 //!
 //! Arguments that stand for the state of things when the command was called (`$`) it replaces by what they stood for
 //! ([`Ctx::call_again_with`]).
+//!
+//! Two things a handler may ask for beside that, with [`Ctx::block_for`]
+//! - *beside*: another key that it needs while it is served, on whatever core that is (the destination of BLMOVE). It is locked and at hand when
+//!   the handler is called again. While somebody else has it locked, the client keeps its place before all who wait behind it; only
+//!   commands that do not wait can take the value before it
+//! - *wakes when gone*: it is called again, too, when the key is deleted, has expired or becomes another type (XREADGROUP, whose group is
+//!   gone then). It answers, as a rule with an error; if it blocks again, it goes on waiting at its place
 
 use std::ops::Range;
 
@@ -44,6 +51,24 @@ pub struct Block {
     /// Unix time in milliseconds; `None`: for ever.
     pub until_ms: Option<u64>,
     pub at_timeout: AtTimeout,
+    /// The argument that names another key, which the command needs while it is served.
+    pub beside: Option<usize>,
+    /// That a key goes, or comes to hold another type, ends the wait as well.
+    pub wakes_when_gone: bool,
+}
+
+impl Block {
+    pub fn on(keys: Range<usize>, kind: Kind, until_ms: Option<u64>, at_timeout: AtTimeout) -> Block {
+        Block { keys, kind, until_ms, at_timeout, beside: None, wakes_when_gone: false }
+    }
+
+    pub fn beside(self, argument: usize) -> Block {
+        Block { beside: Some(argument), ..self }
+    }
+
+    pub fn waking_when_gone(self) -> Block {
+        Block { wakes_when_gone: true, ..self }
+    }
 }
 
 /// Between a handler that may wait and who runs it.
@@ -69,9 +94,14 @@ impl Ctx<'_> {
     /// Lets the client wait until one of the keys holds a value of this kind. Where a client must not wait (MULTI, scripts), it has waited in vain
     /// at once.
     pub fn block(&mut self, keys: Range<usize>, kind: Kind, until_ms: Option<u64>, at_timeout: AtTimeout) {
+        self.block_for(Block::on(keys, kind, until_ms, at_timeout));
+    }
+
+    /// The same in full.
+    pub fn block_for(&mut self, block: Block) {
         match &mut self.blocking {
-            Some(blocking) => blocking.block = Some(Block { keys, kind, until_ms, at_timeout }),
-            None => at_timeout.write(&mut self.out),
+            Some(blocking) => blocking.block = Some(block),
+            None => block.at_timeout.write(&mut self.out),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod introspect;
 pub mod keys;
+pub mod list;
 pub mod lookup;
 pub mod options;
 pub mod propagation;

@@ -2,7 +2,7 @@
 
 use super::propagation::{Form, Propagation};
 use super::{
-    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, set, sort, stream, string, zset,
+    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, list, set, sort, stream, string, zset,
 };
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
@@ -227,6 +227,24 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("lcs", -3, string::lcs),
     ("memory|usage", -3, generic::memory_usage),
     ("mget", -2, string::mget),
+    ("blmove", 6, list::blmove),
+    ("blmpop", -5, list::blmpop),
+    ("blpop", -3, list::blpop),
+    ("brpop", -3, list::brpop),
+    ("brpoplpush", 4, list::brpoplpush),
+    ("lindex", 3, list::lindex),
+    ("linsert", 5, list::linsert),
+    ("llen", 2, list::llen),
+    ("lmove", 5, list::lmove),
+    ("lmpop", -4, list::lmpop),
+    ("lpop", -2, list::lpop),
+    ("lpos", -3, list::lpos),
+    ("lpush", -3, list::lpush),
+    ("lpushx", -3, list::lpushx),
+    ("lrange", 4, list::lrange),
+    ("lrem", 4, list::lrem),
+    ("lset", 4, list::lset),
+    ("ltrim", 4, list::ltrim),
     ("move", 3, generic::move_),
     ("mset", -3, string::mset),
     ("msetnx", -3, string::msetnx),
@@ -249,6 +267,10 @@ const HANDLERS: &[(&str, i16, DataHandler)] = &[
     ("rename", 3, generic::rename),
     ("renamenx", 3, generic::renamenx),
     ("restore", -4, generic::restore),
+    ("rpop", -2, list::rpop),
+    ("rpoplpush", 3, list::rpoplpush),
+    ("rpush", -3, list::rpush),
+    ("rpushx", -3, list::rpushx),
     ("sadd", -3, set::sadd),
     ("scard", 2, set::scard),
     ("sdiff", -2, set::sdiff),

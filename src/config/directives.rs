@@ -188,10 +188,10 @@ directives! {
     /// Bytes of a field or value of a hash in compact form at most.
     hash_max_listpack_value: u64 =
         ("hash-max-listpack-value", ["hash-max-ziplist-value"], SIZE, "64", Runtime, Encodings),
-    /// No effect yet. Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
+    /// Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
     list_max_listpack_size: i32 =
         ("list-max-listpack-size", ["list-max-ziplist-size"], Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64 }, "-2", Runtime, Encodings),
-    /// No effect yet. Nodes at either end of a list that stay uncompressed; 0 compresses none.
+    /// Nodes at either end of a list that stay uncompressed; 0 compresses none.
     list_compress_depth: u32 = ("list-compress-depth", [], INT, "0", Runtime, Encodings),
     /// Members of a set of integers in compact form at most.
     set_max_intset_entries: u64 = ("set-max-intset-entries", [], LONG, "512", Runtime, Encodings),

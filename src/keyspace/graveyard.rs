@@ -8,13 +8,37 @@
 use std::cell::{Cell, RefCell};
 
 use crate::types::Object;
+use crate::types::list::Debris;
+
+/// What waits here.
+enum Grave {
+    Object(Object),
+    /// What was cut off a list that goes on without it.
+    Debris(Debris),
+}
+
+impl Grave {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Grave::Object(object) => object.heap_bytes(),
+            Grave::Debris(debris) => debris.heap_bytes(),
+        }
+    }
+
+    fn drop_some(&mut self, budget: usize) -> bool {
+        match self {
+            Grave::Object(object) => object.drop_some(budget),
+            Grave::Debris(debris) => debris.drop_some(budget),
+        }
+    }
+}
 
 /// Up to so many elements an object is freed at once: some microseconds.
 const AT_ONCE: usize = 256;
 
 thread_local! {
     static OPEN: Cell<bool> = const { Cell::new(false) };
-    static GRAVES: RefCell<Vec<Object>> = const { RefCell::new(Vec::new()) };
+    static GRAVES: RefCell<Vec<Grave>> = const { RefCell::new(Vec::new()) };
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -25,12 +49,27 @@ pub fn open() {
 
 /// Takes an object that nobody can reach any more.
 pub fn bury(object: Box<Object>) {
-    // A thread that ends has no graves any more.
-    if object.len() <= AT_ONCE || !OPEN.try_with(Cell::get).unwrap_or(false) {
+    if object.len() <= AT_ONCE || !is_open() {
         return drop(object);
     }
-    BYTES.set(BYTES.get() + object.heap_bytes());
-    GRAVES.with_borrow_mut(|graves| graves.push(*object));
+    dig(Grave::Object(*object));
+}
+
+/// Takes what was cut off a list.
+pub fn bury_debris(debris: Debris) {
+    if debris.len() > AT_ONCE as u64 && is_open() {
+        dig(Grave::Debris(debris));
+    }
+}
+
+fn is_open() -> bool {
+    // A thread that ends has no graves any more.
+    OPEN.try_with(Cell::get).unwrap_or(false)
+}
+
+fn dig(grave: Grave) {
+    BYTES.set(BYTES.get() + grave.heap_bytes());
+    GRAVES.with_borrow_mut(|graves| graves.push(grave));
 }
 
 /// Whether nothing waits to be freed.
@@ -47,17 +86,17 @@ pub fn bytes() -> usize {
 
 /// Frees about `budget` elements. Whether more is left.
 pub fn free_some(budget: usize) -> bool {
-    let Some(mut object) = GRAVES.with_borrow_mut(Vec::pop) else {
+    let Some(mut grave) = GRAVES.with_borrow_mut(Vec::pop) else {
         BYTES.set(0);
         return false;
     };
-    let before = object.heap_bytes();
-    let more = object.drop_some(budget);
-    let freed = before.saturating_sub(if more { object.heap_bytes() } else { 0 });
+    let before = grave.heap_bytes();
+    let more = grave.drop_some(budget);
+    let freed = before.saturating_sub(if more { grave.heap_bytes() } else { 0 });
     // One byte at least stands for what is still there.
     BYTES.set(BYTES.get().saturating_sub(freed).max(1));
     if more {
-        GRAVES.with_borrow_mut(|graves| graves.push(object));
+        GRAVES.with_borrow_mut(|graves| graves.push(grave));
     } else if GRAVES.with_borrow(Vec::is_empty) {
         BYTES.set(0);
     }

@@ -1,4 +1,11 @@
-//! Lists in RDB data: nodes of listpacks (type 18).
+//! Lists in RDB data: nodes of listpacks (type 18) are written; read is also what older versions wrote.
+//!
+//! | type | since | a count, and as many |
+//! |---|---|---|
+//! | 1 | 1.0 | elements, each a string |
+//! | 10 | 2.6 | (no count) one ziplist |
+//! | 14 | 3.2 | ziplists |
+//! | 18 | 7.0 | nodes: a kind, and the string of a listpack or of one large element |
 
 use super::packed_read::ListNode;
 use super::string::{self, Compression};
@@ -8,26 +15,27 @@ use crate::types::list::encoding::Limit;
 use crate::types::list::{List, Side, compact};
 use crate::types::{Encodings, Object};
 
-/// Elements one behind the other, as Redis wrote them before 2.6's successors.
 const PLAIN: u8 = 1;
-/// What is written: a count of nodes, and for each how it is encoded and its bytes.
+const ZIPLIST: u8 = 10;
+const QUICKLIST: u8 = 14;
 pub const QUICKLIST_2: u8 = 18;
+
+/// How many parts a value of a type has.
+fn parts(kind: u8, input: &mut &[u8]) -> Result<u64, Reason> {
+    match kind {
+        ZIPLIST => Ok(1),
+        PLAIN | QUICKLIST | QUICKLIST_2 => length::read_plain(input),
+        _ => Err(Reason::Type(kind)),
+    }
+}
 
 /// Takes a list off `input`, unseen.
 pub fn skip(kind: u8, input: &mut &[u8], max_string_bytes: u64) -> Result<(), Reason> {
-    match kind {
-        PLAIN => {
-            for _ in 0..length::read_plain(input)? {
-                string::skip(input, max_string_bytes)?;
-            }
+    for _ in 0..parts(kind, input)? {
+        if kind == QUICKLIST_2 {
+            length::read_plain(input)?;
         }
-        QUICKLIST_2 => {
-            for _ in 0..length::read_plain(input)? {
-                length::read_plain(input)?;
-                string::skip(input, max_string_bytes)?;
-            }
-        }
-        _ => return Err(Reason::Type(kind)),
+        string::skip(input, max_string_bytes)?;
     }
     Ok(())
 }
@@ -35,21 +43,18 @@ pub fn skip(kind: u8, input: &mut &[u8], max_string_bytes: u64) -> Result<(), Re
 /// Reads a list off `input`.
 pub fn read(kind: u8, input: &mut &[u8], max_string_bytes: u64, encodings: &Encodings) -> Result<Value, Reason> {
     let mut list = List::new(encodings.list_plain_ends);
-    match kind {
-        PLAIN => {
-            for _ in 0..length::read_plain(input)? {
-                list.push(Side::Back, &string::read_text(input, max_string_bytes)?);
+    for _ in 0..parts(kind, input)? {
+        let container = if kind == QUICKLIST_2 { length::read_plain(input)? } else { 0 };
+        let part = string::read_text(input, max_string_bytes)?;
+        let node = match kind {
+            PLAIN => {
+                list.push(Side::Back, &part);
+                continue;
             }
-        }
-        QUICKLIST_2 => {
-            for _ in 0..length::read_plain(input)? {
-                let container = length::read_plain(input)?;
-                let node = string::read_text(input, max_string_bytes)?;
-                let node = ListNode::of_kind(container, &node).map_err(|_| Reason::Packed)?;
-                node.for_each(|item| list.push_item(Side::Back, item));
-            }
-        }
-        _ => return Err(Reason::Type(kind)),
+            QUICKLIST_2 => ListNode::of_kind(container, &part),
+            _ => ListNode::of_ziplist(&part),
+        };
+        node.map_err(|_| Reason::Packed)?.for_each(|item| list.push_item(Side::Back, item));
     }
     if list.is_empty() { Err(Reason::Empty) } else { Ok(value_of(list, encodings.list)) }
 }

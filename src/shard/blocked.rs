@@ -13,11 +13,12 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::batch::Message;
+use super::checkout::Plan;
 use super::client::{Client, Stall};
 use super::coordinator::ShardSet;
 use super::execute::Call;
 use super::fanout::with_shard;
-use super::waiters::{Name, Turn, Waiter};
+use super::waiters::{Name, Turn, Waiter, Want};
 use super::{Shard, ShardIo};
 use crate::commands::blocking::{AtTimeout, Block, Blocking};
 use crate::commands::clients::UnblockReason;
@@ -49,6 +50,8 @@ pub struct Blocked {
     shards: ShardSet,
     until_ms: Option<u64>,
     at_timeout: AtTimeout,
+    /// The argument that names another key which it needs while it is served.
+    beside: Option<usize>,
     /// What the replication executor knows it by, if it waits for replicas there.
     acknowledgements: Option<u64>,
     /// What its attempts have taken so far.
@@ -82,7 +85,7 @@ struct Wish {
     turn: Turn,
     name: Name,
     key: Box<[u8]>,
-    kind: Kind,
+    want: Want,
 }
 
 impl Shard {
@@ -121,6 +124,7 @@ impl Shard {
             shards,
             until_ms: block.until_ms,
             at_timeout: block.at_timeout,
+            beside: block.beside,
             acknowledgements: None,
             nanoseconds,
         }));
@@ -134,11 +138,12 @@ impl Shard {
     /// Enters a waiter at the owners of its keys, which these are.
     fn send_wishes(&mut self, io: &mut ShardIo, waiter: Waiter, db: usize, args: &Args<'_>, block: &Block) -> ShardSet {
         let mut wishes: Vec<Vec<Wish>> = (0..self.shared.shards).map(|_| Vec::new()).collect();
+        let want = Want { kind: block.kind, wakes_when_gone: block.wakes_when_gone };
         for argument in block.keys.clone() {
             let key = args.get(argument);
             let name = Name::new(db, self.keyspace.hasher().hash(key));
             let owner = slot::shard_of(name.slot, self.shared.shards);
-            wishes[owner].push(Wish { turn: Turn { waiter, argument }, name, key: key.into(), kind: block.kind });
+            wishes[owner].push(Wish { turn: Turn { waiter, argument }, name, key: key.into(), want });
         }
         let mut shards = ShardSet::default();
         for (shard, wishes) in wishes.into_iter().enumerate().filter(|(_, wishes)| !wishes.is_empty()) {
@@ -154,7 +159,7 @@ impl Shard {
     }
 
     fn enter_waiter(&mut self, wishes: Vec<Wish>) {
-        wishes.iter().for_each(|wish| self.waiters.wait(wish.name, &wish.key, wish.turn, wish.kind));
+        wishes.iter().for_each(|wish| self.waiters.wait(wish.name, &wish.key, wish.turn, wish.want));
         self.set_gates();
     }
 
@@ -179,7 +184,7 @@ impl Shard {
             visiting: false,
             blocks: true,
         };
-        let block = Block { keys: 0..0, kind: Kind::String, until_ms: None, at_timeout: AtTimeout::Int(0) };
+        let block = Block::on(0..0, Kind::String, None, AtTimeout::Int(0));
         self.start_waiting(io, client, &call, args, block, 0)
     }
 
@@ -239,6 +244,25 @@ impl Shard {
     }
 
     // Being served
+
+    /// The other key that a command needs to be served, if it still waits and needs one: its database, and its name.
+    pub(super) fn wanted_beside(&mut self, turn: Turn) -> Option<(Name, Box<[u8]>)> {
+        let client = &self.connections.get(turn.waiter.socket.index as usize)?.as_deref()?.client;
+        let blocked = client.blocked.as_ref().filter(|blocked| blocked.waiter == turn.waiter)?;
+        let (args, database) = (blocked.args.args(), blocked.database);
+        let key = args.get(blocked.beside?);
+        let of_turn = args.get(turn.argument);
+        (key != of_turn).then(|| (Name::new(database, self.keyspace.hasher().hash(key)), key.into()))
+    }
+
+    /// The keys of a command that still waits, for a transaction over all of them.
+    pub(super) fn plan_of_waiter(&mut self, turn: Turn) -> Option<Plan> {
+        let client = &self.connections.get(turn.waiter.socket.index as usize)?.as_deref()?.client;
+        let blocked = client.blocked.as_ref().filter(|blocked| blocked.waiter == turn.waiter)?;
+        let mut plan = Plan::new(self.shared.shards, turn.waiter.socket);
+        plan.command(&self.keyspace, self.commands.get(blocked.command), &blocked.args.args(), blocked.database);
+        Some(plan)
+    }
 
     /// A key is ready for a blocked client of this core, and at hand: its command is run again for that key, if it still waits.
     pub(super) fn serve_waiter(&mut self, io: &mut ShardIo, turn: Turn) {

@@ -3,6 +3,7 @@
 //! A [`CheckOut`] travels to the owner of its keys, comes back with their entries, and goes there again to check them in.
 
 use super::locks::{Claims, LockKey, Mode, Ticket};
+use super::waiters::Name;
 use super::watch::Watched;
 use crate::commands::{Command, Flags, KeyAccess, keys};
 use crate::keyspace::{Changes, Hasher, KeyHash, Keyspace, Visit, slot};
@@ -54,6 +55,8 @@ pub struct CheckOut {
     pub broken: bool,
     /// What was done to the keys, for the owner to tell.
     pub changes: Changes,
+    /// A key of the owner whose waiters are to be served from here on.
+    pub resumes: Option<Name>,
 }
 
 impl CheckOut {
@@ -71,6 +74,7 @@ impl CheckOut {
             ticket: None,
             broken: false,
             changes: Changes::default(),
+            resumes: None,
         }
     }
 
@@ -126,6 +130,15 @@ impl CheckOut {
         for key in &mut self.keys {
             let name = &self.bytes[key.start..key.start + key.length];
             key.visit = guests.see_off(key.db, key.hash, name);
+        }
+    }
+
+    /// Takes over those notes that are of its keys.
+    pub fn take_changes(&mut self, changes: &Changes) {
+        for (change, key) in changes.iter() {
+            if self.keys.iter().any(|own| own.db == usize::from(change.db) && own.hash == change.hash) {
+                self.changes.push(change.db, change.hash, key, change.what);
+            }
         }
     }
 

@@ -145,7 +145,7 @@ impl Shard {
             Message::Publications(batch) => self.on_publications(io, from, batch),
             Message::Published(batch) => self.on_published(batch),
             Message::Changed(messages) => self.on_told(io, from, &messages),
-            Message::Offer(offer) => self.on_offer(io, from, offer),
+            Message::Offer(offer) => self.on_offer(io, offer),
             Message::Offered(offer) => self.on_offered(io, from, *offer),
             Message::Connection(arrival) => self.on_arrival(io, *arrival),
             Message::Run(job) => job(self, io),

@@ -11,7 +11,7 @@ use super::checkout::{CheckOut, Plan};
 use super::client::Client;
 use super::coordinator::{Action, Answer, Coordinator, ShardSet};
 use super::locks::{Acquired, Claims, Mode, Ticket};
-use super::waiters::Name;
+use super::waiters::{Name, Turn};
 use super::{Shard, ShardIo, Stall};
 use crate::keyspace::slot;
 use crate::runtime::SocketId;
@@ -25,6 +25,8 @@ pub enum Work {
     Block { socket: SocketId },
     /// The next command of a client's running block, whose transaction holds the locks.
     Step { socket: SocketId },
+    /// A blocked command, whose turn was postponed until all its keys are at hand.
+    Serve { turn: Turn, name: Name },
     /// A task, which is told its transaction and ends it.
     Task(Sender<usize>),
 }
@@ -231,6 +233,14 @@ impl Shard {
                 });
                 debug_assert!(client.is_some(), "a client stays until its block has run");
             }
+            Some(Work::Serve { turn, name }) => {
+                self.serve_waiter(io, turn);
+                let owner = slot::shard_of(name.slot, self.shared.shards);
+                if let Some(part) = self.part(number, owner) {
+                    part.resumes = Some(name);
+                }
+                self.end_transaction(io, number);
+            }
             Some(Work::Task(sender)) => sender.send(number),
             None => unreachable!("a transaction runs once"),
         }
@@ -275,6 +285,9 @@ impl Shard {
         if !checkout.changes.is_empty() {
             let changes = std::mem::take(&mut checkout.changes);
             self.settle(io, &changes, Some((from, checkout.author)));
+        }
+        if let Some(name) = checkout.resumes {
+            self.resume_round(name);
         }
         if let Some(ticket) = checkout.ticket {
             self.release_lock(ticket);

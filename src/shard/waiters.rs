@@ -4,6 +4,7 @@
 //! - a command stands once in the queue of each of its keys, behind all that came before it
 //! - a key has at most one *round* at a time: its waiters are offered the key one after another, each at most once a round, while
 //!   its lock is held for the round. What waits behind one that took the value gets its chance in the same round
+//! - a round may go on without the lock while one waiter gets hold of another key that it needs; nobody else has a turn meanwhile
 //! - a queue exists only while somebody waits in it or its round is on
 //!
 //! Bounded by the blocked clients and the keys of their commands.
@@ -55,10 +56,25 @@ pub struct Turn {
     pub argument: usize,
 }
 
+/// What a command waits for a key to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    pub kind: Kind,
+    /// It is served, too, when the key is gone or holds another type.
+    pub wakes_when_gone: bool,
+}
+
+impl Want {
+    /// Whether a key that holds a value of this kind, or none, is worth a turn.
+    fn is_met_by(self, kind: Option<Kind>) -> bool {
+        kind == Some(self.kind) || self.wakes_when_gone
+    }
+}
+
 struct Waiting {
     arrival: u64,
     turn: Turn,
-    kind: Kind,
+    want: Want,
 }
 
 struct Queue {
@@ -87,8 +103,8 @@ impl WaiterTable {
         self.queues.values().filter(|queue| !queue.waiting.is_empty()).count()
     }
 
-    /// A command waits for a key to hold a value of this kind. The first of several arguments that name the key counts.
-    pub fn wait(&mut self, name: Name, key: &[u8], turn: Turn, kind: Kind) {
+    /// A command waits for a key. The first of several arguments that name the key counts.
+    pub fn wait(&mut self, name: Name, key: &[u8], turn: Turn, want: Want) {
         let places = self.places.entry(turn.waiter).or_default();
         if places.contains(&name) {
             return;
@@ -97,7 +113,7 @@ impl WaiterTable {
         self.arrivals += 1;
         let fresh = || Queue { key: key.into(), waiting: VecDeque::new(), round: None };
         let queue = self.queues.entry(name).or_insert_with(fresh);
-        queue.waiting.push_back(Waiting { arrival: self.arrivals, turn, kind });
+        queue.waiting.push_back(Waiting { arrival: self.arrivals, turn, want });
     }
 
     /// A command waits no more: it was served, or gave up.
@@ -115,9 +131,10 @@ impl WaiterTable {
         self.queues.get(&name).map(|queue| &*queue.key)
     }
 
-    /// Whether anybody waits for a value of this kind, and no round is on that will see to it.
-    pub fn is_wanted(&self, name: Name, kind: Kind) -> bool {
-        let wants = |queue: &Queue| queue.round.is_none() && queue.waiting.iter().any(|waiting| waiting.kind == kind);
+    /// Whether anybody waits for a value of this kind, or for there to be none, and no round is on that will see to it.
+    pub fn is_wanted(&self, name: Name, kind: Option<Kind>) -> bool {
+        let wants =
+            |queue: &Queue| queue.round.is_none() && queue.waiting.iter().any(|waiting| waiting.want.is_met_by(kind));
         self.queues.get(&name).is_some_and(wants)
     }
 
@@ -137,11 +154,19 @@ impl WaiterTable {
     pub fn next_turn(&mut self, name: Name, kind: Option<Kind>) -> Option<Turn> {
         let queue = self.queues.get_mut(&name)?;
         let tried = queue.round?;
-        let fits = |waiting: &&Waiting| waiting.arrival > tried && Some(waiting.kind) == kind;
+        let fits = |waiting: &&Waiting| waiting.arrival > tried && waiting.want.is_met_by(kind);
         let next = queue.waiting.iter().find(fits).map(|waiting| (waiting.arrival, waiting.turn));
         queue.round = next.map(|(arrival, _)| arrival);
         self.tidy(name);
         next.map(|(_, turn)| turn)
+    }
+
+    /// Ends a round before everybody has had a turn.
+    pub fn break_off(&mut self, name: Name) {
+        if let Some(queue) = self.queues.get_mut(&name) {
+            queue.round = None;
+            self.tidy(name);
+        }
     }
 
     fn tidy(&mut self, name: Name) {

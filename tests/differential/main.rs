@@ -43,6 +43,7 @@ macro_rules! family_tests {
 
 family_tests! {
     string: crate::families::string::FAMILY;
+    list: crate::families::list::FAMILY;
     bitmap: crate::families::bitmap::FAMILY;
     generic: crate::families::generic::FAMILY;
     hash: crate::families::hash::FAMILY;

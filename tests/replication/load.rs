@@ -7,7 +7,7 @@
 
 use crate::common::conn::encode_into;
 use crate::common::{Conn, Reply, Rng};
-use crate::families::{bitmap, generic, geo, hash, hyperloglog, set, stream, string, zset};
+use crate::families::{bitmap, generic, geo, hash, hyperloglog, list, set, stream, string, zset};
 use crate::generator::{Args, Gen, Step, with, words};
 use std::io;
 use std::sync::Arc;
@@ -214,6 +214,7 @@ impl Commands {
                 &generic::FAMILY,
                 &bitmap::FAMILY,
                 &set::FAMILY,
+                &list::FAMILY,
                 &zset::FAMILY,
                 &geo::FAMILY,
                 &stream::FAMILY,

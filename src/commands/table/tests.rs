@@ -21,6 +21,10 @@ const CHANGED: &[(&str, &str, &str)] = &[
     ("msetnx", "tips", "-"),
     ("randomkey", "tips", "request_policy:all_shards,response_policy:special,nondeterministic_output"),
     // Blocking commands may be called in scripts, where they do not block.
+    ("blmove", "flags", "write,denyoom,blocking"),
+    ("blpop", "flags", "write,blocking"),
+    ("brpop", "flags", "write,blocking"),
+    ("brpoplpush", "flags", "write,denyoom,blocking"),
     ("wait", "flags", "blocking"),
     ("wait", "categories", "slow,blocking,connection"),
     ("bzpopmax", "flags", "write,blocking,fast"),
@@ -175,8 +179,11 @@ fn order_within_a_pipeline() {
     let waits = |command: &Command| !has_no_keys(command) && command.flags.has(Flags::BARRIER);
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
     // Those that may wait or need keys that they do not name, which the replies of earlier ones must not overtake.
-    let expected = ["xread", "xreadgroup", "bzmpop", "bzpopmax", "bzpopmin", "sort", "sort_ro", "watch", "debug|blockpop"];
-    assert_eq!(with_keys, expected);
+    let expected = [
+        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup"][..],
+        &["sort", "sort_ro", "watch", "debug|blockpop"],
+    ];
+    assert_eq!(with_keys, expected.concat());
 }
 
 #[test]

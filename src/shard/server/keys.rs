@@ -91,6 +91,7 @@ impl Shard {
             self.changes += self.keyspace.len(database) as u64;
             let garbage = self.keyspace.flush(database);
             self.discard(garbage);
+            self.database_changed(database);
         }
     }
 }

@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
+const WANT: Want = Want { kind: Kind::String, wakes_when_gone: false };
+
 fn name(n: u64) -> Name {
     Name { db: 0, slot: 1, hash: n }
 }
@@ -11,7 +13,7 @@ fn waiter(n: u64) -> Waiter {
 
 fn wait(table: &mut WaiterTable, who: u64, keys: &[u64]) {
     for (argument, key) in keys.iter().enumerate() {
-        table.wait(name(*key), &key.to_be_bytes(), Turn { waiter: waiter(who), argument }, Kind::String);
+        table.wait(name(*key), &key.to_be_bytes(), Turn { waiter: waiter(who), argument }, WANT);
     }
 }
 
@@ -23,9 +25,9 @@ fn next(table: &mut WaiterTable, key: u64) -> Option<u64> {
 fn turns_in_order_of_arrival_and_once_a_round() {
     let mut table = WaiterTable::default();
     (1..4).for_each(|who| wait(&mut table, who, &[7]));
-    assert!(table.is_wanted(name(7), Kind::String) && !table.is_wanted(name(8), Kind::String));
+    assert!(table.is_wanted(name(7), Some(Kind::String)) && !table.is_wanted(name(8), Some(Kind::String)));
     assert!(table.begin_round(name(7)));
-    assert!(!table.begin_round(name(7)) && !table.is_wanted(name(7), Kind::String), "a round is on");
+    assert!(!table.begin_round(name(7)) && !table.is_wanted(name(7), Some(Kind::String)), "a round is on");
     assert_eq!(next(&mut table, 7), Some(1));
     table.leave(waiter(1));
     assert_eq!(next(&mut table, 7), Some(2), "the second did not want it");
@@ -45,7 +47,7 @@ fn a_round_ends_when_the_value_is_gone() {
     assert_eq!(next(&mut table, 7), Some(1));
     table.leave(waiter(1));
     assert_eq!(table.next_turn(name(7), None), None);
-    assert!(table.is_wanted(name(7), Kind::String), "the second still waits");
+    assert!(table.is_wanted(name(7), Some(Kind::String)), "the second still waits");
 }
 
 #[test]
@@ -68,6 +70,39 @@ fn who_leaves_is_in_no_queue() {
     table.leave(waiter(2));
     assert_eq!(next(&mut table, 8), None);
     assert!(table.is_empty() && table.places.is_empty());
+}
+
+#[test]
+fn some_are_served_when_the_key_is_gone() {
+    let mut table = WaiterTable::default();
+    wait(&mut table, 1, &[7]);
+    for key in [7u64, 8] {
+        let turn = Turn { waiter: waiter(key), argument: 0 };
+        table.wait(name(7), &7u64.to_be_bytes(), turn, Want { kind: Kind::Stream, wakes_when_gone: key == 8 });
+    }
+    assert!(table.is_wanted(name(7), None) && table.is_wanted(name(7), Some(Kind::Hash)));
+    for gone in [None, Some(Kind::Hash)] {
+        assert!(table.begin_round(name(7)));
+        assert_eq!(table.next_turn(name(7), gone).map(|turn| turn.waiter.serial), Some(8));
+        assert_eq!(table.next_turn(name(7), gone), None, "it has had its turn");
+    }
+    table.leave(waiter(8));
+    assert!(!table.is_wanted(name(7), None) && !table.is_wanted(name(7), Some(Kind::Hash)));
+    assert!(table.is_wanted(name(7), Some(Kind::Stream)));
+}
+
+#[test]
+fn a_round_that_is_broken_off_begins_anew() {
+    let mut table = WaiterTable::default();
+    (1..3).for_each(|who| wait(&mut table, who, &[7]));
+    table.begin_round(name(7));
+    assert_eq!(next(&mut table, 7), Some(1));
+    table.break_off(name(7));
+    assert!(table.begin_round(name(7)));
+    assert_eq!(next(&mut table, 7), Some(1), "at the one it was broken off at");
+    (1..3).for_each(|who| table.leave(waiter(who)));
+    table.break_off(name(7));
+    assert!(table.is_empty());
 }
 
 #[derive(Clone, Debug)]

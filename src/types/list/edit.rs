@@ -27,6 +27,16 @@ impl Debris {
         self.trees.iter().all(Tree::is_empty)
     }
 
+    /// Elements.
+    pub fn len(&self) -> u64 {
+        self.trees.iter().map(|tree| tree.sum().elements).sum()
+    }
+
+    /// Memory that hangs off it.
+    pub fn heap_bytes(&self) -> usize {
+        self.trees.iter().map(|tree| tree.heap_bytes() as usize).sum()
+    }
+
     /// Frees about `budget` elements. Whether more are left.
     pub fn drop_some(&mut self, budget: usize) -> bool {
         let [first, second] = &mut self.trees;

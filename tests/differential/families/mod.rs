@@ -6,6 +6,7 @@ pub mod generic;
 pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
+pub mod list;
 pub mod pubsub;
 pub mod server;
 pub mod set;
