@@ -1,9 +1,7 @@
 //! For tests of command handlers: runs commands, given as lines of words, against a keyspace of their own.
 
 use super::propagation::{Form, Propagation};
-use super::{
-    Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, list, set, sort, stream, string, zset,
-};
+use super::{Ctx, Error, Outcome, bitmap, generic, geo, hash, hyperloglog, list, set, sort, stream, string, zset};
 use crate::keyspace::slot::SLOTS;
 use crate::keyspace::{Keyspace, Policy, PolicyKind, Taken, Value};
 use crate::resp::parser::{Limits, Parsed, Parser};

@@ -361,11 +361,6 @@ fn same_key(redis: &mut Conn, basalt: &mut Conn, key: &[u8], dumps: bool) -> Res
     Ok(())
 }
 
-/// A small list is a listpack from Redis 7.2 on.
-fn is_newer_encoding(redis: &Reply, basalt: &Reply) -> bool {
-    *redis == Reply::Bulk(b"quicklist".to_vec()) && *basalt == Reply::Bulk(b"listpack".to_vec())
-}
-
 /// What either server dumps restores on the other to the same value.
 fn same_dump(redis: &mut Conn, basalt: &mut Conn, key: &[u8]) -> Result<(), String> {
     const COPY: &[u8] = b"differential:restored";

@@ -74,7 +74,7 @@ fn place(begin: BeginSearch) -> String {
 fn key_spec(spec: &KeySpec) -> String {
     let access = spec.access.names().collect::<Vec<_>>().join("+");
     match (spec.begin, spec.find) {
-        (BeginSearch::Unknown | BeginSearch::SortStore, _) => format!("{access}@unknown"),
+        (BeginSearch::Unknown | BeginSearch::SortStore, _) | (_, FindKeys::Unknown) => format!("{access}@unknown"),
         (begin, FindKeys::Range { last, step, limit }) => format!("{access}@{}:{last}:{step}:{limit}", place(begin)),
         (begin, FindKeys::Counted { count, first, step }) => {
             format!("{access}@{}:#{count}:{first}:{step}", place(begin))
@@ -180,7 +180,8 @@ fn order_within_a_pipeline() {
     let with_keys: Vec<String> = every().filter(|(_, command)| waits(command)).map(|(name, _)| name).collect();
     // Those that may wait or need keys that they do not name, which the replies of earlier ones must not overtake.
     let expected = [
-        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup"][..],
+        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup"]
+            [..],
         &["sort", "sort_ro", "watch", "debug|blockpop"],
     ];
     assert_eq!(with_keys, expected.concat());
