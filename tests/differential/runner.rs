@@ -118,9 +118,10 @@ pub fn run(family: &Family, shards: usize) {
 
     pair.start_over();
     if let Err(found) = pair.replay(family, &all) {
+        let first = found.what.clone();
         let (shortest, what) = shrink(&mut pair, family, &all[..=found.step], found.what);
         panic!(
-            "{} with {shards} shards, seed {seed}, step {} of {commands}: {what}\nshortest script found ({} steps):\n{}",
+            "{} with {shards} shards, seed {seed}, step {} of {commands}: {first}\nshortest script found, where {what} ({} steps):\n{}",
             family.name,
             found.step,
             shortest.len(),
