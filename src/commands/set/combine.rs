@@ -3,7 +3,7 @@
 use super::{Ctx, Error, Outcome, event, put, read, set_of, write_member};
 use crate::commands::options::int;
 use crate::keyspace::{KeyView, WrongType};
-use crate::resp::Args;
+use crate::resp::{Args, Writer};
 use crate::types::packed::Item;
 use crate::types::set::compact::{self, Limits};
 use crate::types::set::{Draft, Set, SetRef};
@@ -137,10 +137,7 @@ pub fn sunion(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let there = check(&mut ctx.keys, args.iter_from(1))?;
     let sets = sets_at(&ctx.keys, &there);
     if sets.len() > MOST_LOOKED_THROUGH {
-        let all = union(&sets, &ctx.encodings.set);
-        let all = all.as_ref();
-        ctx.out.set(all.len());
-        all.iter().for_each(|member| write_member(&mut ctx.out, member));
+        write_all(&mut ctx.out, &union(&sets, &ctx.encodings.set));
         return Ok(());
     }
     ctx.out.set_counted(|out| {
@@ -173,7 +170,7 @@ pub fn sunionstore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// The set that others are taken from, and those others, the largest first.
+/// The set that others are taken from, and those others.
 struct Difference<'k> {
     from: SetRef<'k>,
     others: Vec<SetRef<'k>>,
@@ -182,31 +179,59 @@ struct Difference<'k> {
 impl<'k> Difference<'k> {
     fn new(keys: &'k mut KeyView<'_>, args: &Args<'_>, first: usize) -> Result<Self, WrongType> {
         let from = args.get(first);
-        let mut there = check(keys, args.iter_from(first))?;
-        if there.first() != Some(&from) {
-            return Ok(Self { from: SetRef::NONE, others: Vec::new() });
-        }
+        let there = check(keys, args.iter_from(first))?;
+        let mut sets = sets_at(keys, &there).into_iter();
         // What is taken from itself leaves nothing.
-        if there[1..].contains(&from) {
-            there.clear();
+        let is_empty = there.first() != Some(&from) || there[1..].contains(&from);
+        match sets.next().filter(|_| !is_empty) {
+            Some(from) => Ok(Self { from, others: sets.collect() }),
+            None => Ok(Self { from: SetRef::NONE, others: Vec::new() }),
         }
-        let mut sets = sets_at(keys, &there);
-        if sets.is_empty() {
-            return Ok(Self { from: SetRef::NONE, others: Vec::new() });
-        }
-        let from = sets.remove(0);
-        sets.sort_by_key(|set| std::cmp::Reverse(set.len()));
-        Ok(Self { from, others: sets })
     }
 
-    fn members(&self) -> impl Iterator<Item = Item<'k>> {
+    /// Whether to take the others' members out of a copy of the first set, instead of looking for each of its members in them. Decided as
+    /// Redis does, for a result that is stored may have another encoding.
+    fn is_subtracted(&self) -> bool {
+        let looked_for = self.from.len() * (1 + self.others.len()) / 2;
+        looked_for > self.from.len() + self.others.iter().map(|set| set.len()).sum::<usize>()
+    }
+
+    /// The members, each looked for in all others.
+    fn members(&mut self) -> impl Iterator<Item = Item<'k>> {
+        // The larger ones are more likely to have it.
+        self.others.sort_by_key(|set| std::cmp::Reverse(set.len()));
         self.from.iter().filter(|member| !self.others.iter().any(|set| set.contains_item(*member)))
+    }
+
+    fn result(&mut self, limits: &Limits) -> Draft {
+        let mut result = Draft::integers();
+        let mut room = [0; _];
+        if !self.is_subtracted() {
+            for member in self.members() {
+                result.add(member.text(&mut room), limits);
+            }
+            return result;
+        }
+        for member in self.from.iter() {
+            result.add(member.text(&mut room), limits);
+        }
+        for member in self.others.iter().flat_map(|set| set.iter()) {
+            if result.as_ref().is_empty() {
+                break;
+            }
+            result.remove(member.text(&mut room));
+        }
+        result
     }
 }
 
 /// SDIFF key [key ...]
 pub fn sdiff(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
-    let difference = Difference::new(&mut ctx.keys, args, 1)?;
+    let mut difference = Difference::new(&mut ctx.keys, args, 1)?;
+    if difference.is_subtracted() {
+        write_all(&mut ctx.out, &difference.result(&ctx.encodings.set));
+        return Ok(());
+    }
     ctx.out.set_counted(|out| {
         let mut count = 0;
         for member in difference.members() {
@@ -220,15 +245,15 @@ pub fn sdiff(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 
 /// SDIFFSTORE destination key [key ...]
 pub fn sdiffstore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
-    let limits = &ctx.encodings.set;
-    let mut result = Draft::integers();
-    let mut room = [0; _];
-    let difference = Difference::new(&mut ctx.keys, args, 2)?;
-    for member in difference.members() {
-        result.add(member.text(&mut room), limits);
-    }
+    let result = Difference::new(&mut ctx.keys, args, 2)?.result(&ctx.encodings.set);
     store(ctx, args.get(1), result, "sdiffstore");
     Ok(())
+}
+
+fn write_all(out: &mut Writer<'_>, result: &Draft) {
+    let result = result.as_ref();
+    out.set(result.len());
+    result.iter().for_each(|member| write_member(out, member));
 }
 
 /// Replaces what is at the key with a set; an empty one leaves nothing there. Replies how many members it has.

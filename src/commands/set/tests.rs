@@ -222,6 +222,16 @@ fn encodings_change_when_redis_changes_them() {
         ("sadd e 1 2 x", "e", "listpack"),
         ("sinterstore r e n", "r", "intset"),
         ("sdiffstore r n none", "r", "intset"),
+        // Few members of many sets are taken out of what was a copy of the first.
+        ("sadd w 1 x", "w", "listpack"),
+        ("sadd y x", "y", "listpack"),
+        ("sdiffstore r w y", "r", "intset"),
+        ("sadd f 1 2 3 x", "f", "listpack"),
+        ("sdiffstore r f y none", "r", "intset"),
+        ("sunionstore y2 y", "y2", "listpack"),
+        ("sdiffstore r f y y2 y y2 y y2 y", "r", "listpack"),
+        ("sadd g 1 2 3 4 5 x x x x x", "g", "hashtable"),
+        ("sdiffstore r g y y2 y y2", "r", "hashtable"),
     ] {
         node.run(line);
         assert_eq!(encoding(&mut node, key), form, "{line}");
