@@ -180,7 +180,7 @@ fn forms_of_older_versions_are_read() {
     let debug = ["--enable-debug-command", "yes"];
     let (redis, basalt) = (Server::redis(&debug), Server::basalt(&debug));
     let (mut there, mut here) = (redis.conn(), basalt.conn());
-    let packed = ziplist(&[b"a", b"-1.5", b"b", b"2", b"17", b"2", b"", b"inf"]);
+    let packed = ziplist(&[b"a", b"-1.5", b"17", b"2", b"b", b"2", b"", b"inf"]);
     let old =
         [&[3, 4][..], &text(b"a"), &text(b"-1.5"), &text(b"b"), &text(b"2"), &text(b"c"), &[254], &text(b"d"), &[255]];
     let twice = ziplist(&[b"a", b"1", b"a", b"2"]);

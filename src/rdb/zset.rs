@@ -196,8 +196,7 @@ pub fn write_packed(out: &mut Vec<u8>, bytes: &[u8], compression: Compression) {
 /// The score, if it is a whole number that a double tells from all others.
 fn whole(score: f64) -> Option<i64> {
     const EXACT: f64 = (1u64 << 52) as f64;
-    let is_whole = score.abs() < EXACT && score.fract() == 0.0 && (score != 0.0 || score.is_sign_positive());
-    is_whole.then_some(score as i64)
+    (score.abs() < EXACT && score.fract() == 0.0).then_some(score as i64)
 }
 
 /// Appends a full sorted set.

@@ -70,7 +70,9 @@ impl Options {
 
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]
 pub fn lcs(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
-    let (a, b) = (read(ctx, args.get(1))?, read(ctx, args.get(2))?);
+    // Both are looked up before either is refused.
+    let (a, b) = (read(ctx, args.get(1)), read(ctx, args.get(2)));
+    let (a, b) = (a?, b?);
     let options = Options::parse(args)?;
     check_size(ctx, &a, &b)?;
     match options.report {

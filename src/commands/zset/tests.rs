@@ -222,9 +222,8 @@ fn what_zadd_refuses() {
             ("zadd z incr nx 1 a", "$-1\r\n"),
             ("zadd z incr xx 1 b", "$-1\r\n"),
             ("zadd z -0 b", ":1\r\n"),
-            ("zscore z b", "$2\r\n-0\r\n"),
+            ("zscore z b", "$1\r\n0\r\n"),
             ("zadd z ch 0 b", ":0\r\n"),
-            ("zscore z b", "$2\r\n-0\r\n"),
         ],
     );
 }

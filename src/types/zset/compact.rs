@@ -70,7 +70,8 @@ pub fn push(out: &mut Vec<u8>, score: f64, name: &[u8]) {
 
 fn push_score(out: &mut Vec<u8>, score: f64) {
     let whole = score as i64;
-    if score.abs() <= MAX_WHOLE && (whole as f64).to_bits() == score.to_bits() {
+    // Of minus zero too, as in Redis: only a large set keeps its sign.
+    if score.abs() <= MAX_WHOLE && whole as f64 == score {
         return packed::push_item(out, Item::Int(whole));
     }
     let bytes = score.to_bits().to_be_bytes();
@@ -347,7 +348,7 @@ mod tests {
         let short_ascii_like = f64::from_bits(u64::from_be_bytes(*b"1\0\0\0\0\0\0\0"));
         for (score, bytes) in [
             (0.0, 1),
-            (-0.0, 2),
+            (-0.0, 1),
             (53.0, 1),
             (-1.0, 2),
             (1.5, 3),
@@ -365,7 +366,7 @@ mod tests {
             push_score(&mut run, score);
             assert_eq!(run.len(), bytes, "{score}");
             let (item, _) = packed::first(&run).expect("an item");
-            assert_eq!(score_of(item).to_bits(), score.to_bits());
+            assert_eq!(score_of(item).to_bits(), (score + 0.0).to_bits());
         }
     }
 

@@ -7,10 +7,21 @@ use basalt::types::numbers::general_17;
 
 pub const FAMILY: Family = Family { name: "zset", rules: RULES, special: None, known: KNOWN, check_dumps: true };
 
-const KNOWN: &[Known] = &[Known {
-    reason: "scores have as few digits as tell them apart, from Redis 7.2 on",
-    matches: |_, redis, basalt| same_but_for_digits(redis, basalt),
-}];
+const KNOWN: &[Known] = &[
+    Known {
+        reason: "scores have as few digits as tell them apart, from Redis 7.2 on",
+        matches: |_, redis, basalt| same_but_for_digits(redis, basalt),
+    },
+    Known {
+        reason: "ZRANK and ZREVRANK have an option from Redis 7.2 on",
+        matches: |args, redis, basalt| {
+            args.len() == 4
+                && [&b"ZRANK"[..], b"ZREVRANK"].iter().any(|name| args[0].eq_ignore_ascii_case(name))
+                && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR wrong number of arguments"))
+                && *basalt == Reply::Error(b"ERR syntax error".to_vec())
+        },
+    },
+];
 
 /// Whether the replies are the same, but that a number of 17 digits has fewer.
 pub fn same_but_for_digits(redis: &Reply, basalt: &Reply) -> bool {
