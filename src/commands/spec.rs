@@ -121,6 +121,9 @@ impl Command {
             }
             i += 1;
         }
+        if let Handler::Container = self.handler {
+            return acl;
+        }
         match self.group {
             Group::String => acl.or(Acl::STRING),
             Group::Bitmap => acl.or(Acl::BITMAP),
@@ -481,6 +484,8 @@ impl KeyAccess {
     pub const VARIABLE_FLAGS: KeyAccess = KeyAccess(1 << 8);
     /// No key at all, only routed like one (a shard channel).
     pub const NOT_KEY: KeyAccess = KeyAccess(1 << 9);
+    /// Ours, not printed: what is there changes, whatever else is said of the key. Redis says that XREADGROUP only reads.
+    pub const CHANGED: KeyAccess = KeyAccess(1 << 10);
 
     pub const fn or(self, other: KeyAccess) -> KeyAccess {
         KeyAccess(self.0 | other.0)

@@ -211,7 +211,7 @@ pub fn for_each_claim(command: &Command, args: &Args<'_>, db: usize, mut f: impl
     let target = target_database(command, args);
     for (index, access) in keys {
         let key = args.get(index);
-        let changes = writes && !access.has(KeyAccess::RO);
+        let changes = writes && (!access.has(KeyAccess::RO) || access.has(KeyAccess::CHANGED));
         let copied_to = command.name == "copy" && index == 2;
         f(if copied_to { target.unwrap_or(db) } else { db }, key, changes);
         if command.name == "move"

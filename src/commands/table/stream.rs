@@ -11,11 +11,11 @@ const fn container(name: &'static str) -> Command {
 }
 
 /// The first half of what stands behind STREAMS, looked for from this argument on.
-const fn streams(from: i8) -> KeySpec {
+const fn streams(from: i8, access: KeyAccess) -> KeySpec {
     KeySpec {
         begin: BeginSearch::Keyword("STREAMS", from),
         find: FindKeys::Range { last: -1, step: 1, limit: 2 },
-        access: RO_ACCESS,
+        access,
         notes: None,
     }
 }
@@ -129,12 +129,12 @@ pub const COMMANDS: &[Command] = &[
         .about("5.0.0", BY_RETURNED, "Returns what streams have behind given IDs, or waits for something to come.")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>")
         .flags(READS)
-        .keys(&[streams(1)]),
+        .keys(&[streams(1, RO_ACCESS)]),
     command("xreadgroup", -7, stream::xreadgroup)
         .about("5.0.0", BY_RETURNED, "Gives a consumer what is new to its group, or what is pending with it.")
         .syntax("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>")
         .flags(READS_FOR_GROUP)
-        .keys(&[streams(4)]),
+        .keys(&[streams(4, RO_ACCESS.or(KeyAccess::CHANGED))]),
     command("xrevrange", -4, stream::xrevrange)
         .about("5.0.0", BY_RETURNED, "Returns the entries between two IDs, the last one first.")
         .syntax("key end start [COUNT count]")

@@ -164,7 +164,7 @@ fn read_options(g: &mut Gen, args: &mut Args) {
         args.extend([g.spelled("COUNT"), count(g)]);
     }
     if g.rng.chance(40) {
-        let timeout = g.rng.pick(&["x", "-1", "9223372036854775807", "1.5"]).as_bytes().to_vec();
+        let timeout = g.rng.pick(&["x", "-1", "1.5"]).as_bytes().to_vec();
         args.extend([g.spelled("BLOCK"), timeout]);
     }
     if g.rng.chance(60) {
