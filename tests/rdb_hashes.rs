@@ -11,7 +11,8 @@ fn fill(conn: &mut Conn, key: &str, fields: usize, rng: &mut Rng) {
     let mut args: Vec<Vec<u8>> = vec![b"HSET".to_vec(), key.as_bytes().to_vec()];
     for n in 0..fields {
         args.push(if rng.chance(3) { n.to_string() } else { format!("field:{n}") }.into_bytes());
-        let len = rng.below(if rng.chance(20) { 5000 } else { 60 });
+        let most = if rng.chance(20) { 5000 } else { 60 };
+        let len = rng.below(most);
         args.push(match rng.below(4) {
             0 => rng.between(-70_000, 70_000).to_string().into_bytes(),
             1 => (rng.next() as i64).to_string().into_bytes(),

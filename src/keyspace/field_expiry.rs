@@ -79,11 +79,6 @@ impl FieldDues {
     pub fn drop_some(&mut self, budget: usize) -> bool {
         (0..budget).all(|_| self.dues.pop_first().is_some())
     }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.dues.len()
-    }
 }
 
 /// When the first field of a value expires, which may be any.
@@ -186,7 +181,8 @@ impl Keyspace {
                 self.changes.note(db, hash, entry.key(), What::Event(EventClass::Generic, "del"));
             }
         }
-        table.field_dues.note(hash, before, after);
+        // Also when the time is the same: the active cycle has taken the due out.
+        table.field_dues.replace(hash, before, after);
         if left == Left::None {
             drop(table.remove(place, hash));
         }

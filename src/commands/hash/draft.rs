@@ -74,7 +74,8 @@ impl Draft<'_> {
         if let Form::Compact(bytes) = &mut self.form {
             if self.limits.allow(field, value) {
                 let prior = compact::set(bytes, field, value, ttl);
-                if prior.is_none() && !self.limits.allow_fields(compact::len(bytes)) {
+                // As in Redis also when nothing was added: the limit may have been lowered.
+                if !self.limits.allow_fields(compact::len(bytes)) {
                     self.grow();
                 }
                 return prior;

@@ -215,7 +215,7 @@ fn fields_expire() {
                 ("hget h b", "$-1"),
                 ("hexists h b", ":0"),
                 ("hlen h", ":2"),
-                ("hgetall h", "*4 $1 a $1 1 $1 c $1 3"),
+                ("hmget h a b c", "*3 $1 1 $-1 $1 3"),
                 ("httl h fields 2 a b", "*2 :8 :-2"),
                 ("hpersist h fields 3 a b c", "*3 :1 :-2 :-1"),
                 ("hset h a 5", ":0"),
@@ -324,7 +324,7 @@ fn values_and_expiries_at_once() {
                 ("httl h fields 3 a b c", "*3 :-1 :10 :-1"),
                 ("hgetex h pxat 1 fields 1 a", "*1 $1 1"),
                 ("hgetex nokey persist fields 2 a b", "*2 $-1 $-1"),
-                ("hkeys h", "*2 $1 b $1 c"),
+                ("hmget h a b c", "*3 $-1 $1 2 $1 3"),
                 ("hgetdel h fields 3 b b x", "*3 $1 2 $-1 $-1"),
                 ("hgetdel nokey fields 1 b", "*1 $-1"),
                 ("hsetex h fnx fields 2 c 5 d 6", ":0"),
@@ -459,6 +459,7 @@ fn fields_go_where_that_is_the_nodes_to_do() {
         );
         assert_eq!(removals(node), [""; 0]);
         node.keyspace.set_expiry_mode(ExpiryMode::Own);
+        node.now_ms += 1;
         session(node, &[("hget h c", "$-1"), ("exists h", ":0")]);
         let told = removals(node);
         assert_eq!(told.len(), 1);
@@ -512,7 +513,7 @@ fn many_expired_fields_go_in_steps() {
         steps += 1;
         assert!(steps < 100);
     }
-    assert!(steps > 5);
+    assert!(steps > 5, "{steps} steps, {}", node.ask("hlen h"));
     assert_eq!(node.ask("hlen h"), ":3\r\n");
     assert_eq!(node.keyspace.stats().expired_fields, 3000);
 }

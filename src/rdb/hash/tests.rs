@@ -43,8 +43,8 @@ fn compact_of(fields: &Fields) -> Vec<u8> {
 fn every_form_without_expiries() {
     let expected = texts(&[("a", "1"), ("b", "xy")]);
     let zipmap = b"\x0d\x02\x01a\x01\x001\x01b\x02\x00xy\xff";
-    let ziplist = b"\x17\x17\0\0\0\x11\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\x02xy\xff";
-    let listpack = b"\x15\x15\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x82xy\x03\xff";
+    let ziplist = b"\x17\x17\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\x02xy\xff";
+    let listpack = b"\x13\x13\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x82xy\x03\xff";
     let plain = b"\x02\x01a\xc0\x01\x01b\x02xy";
     for (kind, bytes) in [(ZIPMAP, &zipmap[..]), (ZIPLIST, ziplist), (LISTPACK, listpack), (PLAIN, plain)] {
         let value = decode(kind, bytes).unwrap_or_else(|reason| panic!("type {kind}: {reason:?}"));

@@ -65,7 +65,9 @@ fn many(g: &mut Gen) -> Args {
 }
 
 fn scan(g: &mut Gen) -> Args {
-    let mut args = vec![if g.rng.chance(10) { g.int() } else { b"0".to_vec() }];
+    // What is no plain number Redis 7.0 reads as C does, a sign and zeros before it included.
+    let cursor = if g.rng.chance(10) { g.rng.pick(&["abc", "1.0", "18446744073709551616x"]) } else { "0" };
+    let mut args = vec![cursor.as_bytes().to_vec()];
     for _ in 0..g.rng.below(3) {
         match g.rng.below(4) {
             0 => args.extend([g.spelled("COUNT"), g.small_int()]),
