@@ -9,7 +9,7 @@ use super::eviction::Policy;
 use super::hash::{Hasher, KeyHash};
 use super::space::Garbage;
 use super::table::Table;
-use super::{Keyspace, NewCollection, NewStr};
+use super::{Keyspace, Kind, NewCollection, NewStr, ValueRef};
 use crate::rdb::Access;
 use crate::types::Object;
 
@@ -82,11 +82,23 @@ impl Incoming {
         Ok(())
     }
 
-    /// The collection at a key that has one which is not packed, to take further elements in.
-    pub fn object_mut(&mut self, db: usize, hash: KeyHash, key: &[u8]) -> Option<&mut Object> {
+    /// The collection at a key, to take further elements in: a packed one is no longer.
+    pub fn object_mut(
+        &mut self,
+        db: usize,
+        hash: KeyHash,
+        key: &[u8],
+        unpack: impl FnOnce(Kind, &[u8]) -> Object,
+    ) -> Option<&mut Object> {
         let table = &mut self.tables[db];
         let place = table.find(hash, key)?;
-        table.entry_mut(place).object_mut()
+        let entry = table.entry_mut(place);
+        if let ValueRef::Packed(kind, bytes) = entry.value() {
+            let object = Box::new(unpack(kind, bytes));
+            let expire_at_ms = entry.expire_at_ms();
+            entry.assign_collection(NewCollection::Object(object), expire_at_ms);
+        }
+        entry.object_mut()
     }
 
     /// For a data set that nobody wants after all.

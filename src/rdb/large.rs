@@ -11,11 +11,12 @@ use super::record::{Access, write_head};
 use super::string::{self, Compression};
 use super::{Reason, length, packed_write, stream};
 use crate::keyspace::{Kind, Value, graveyard};
-use crate::types::list::{Side, compact as compact_list};
-use crate::types::set::SetRef;
+use crate::types::hash::{Hash, compact as compact_hash};
+use crate::types::list::{List, Side, compact as compact_list};
+use crate::types::set::{Set, SetRef};
 use crate::types::stream::Id;
-use crate::types::zset::compact as compact_zset;
-use crate::types::{Encodings, Object, hash};
+use crate::types::zset::{Zset, compact as compact_zset};
+use crate::types::{Encodings, Object};
 
 /// A record that begins with this byte brings further elements of its key's value. Only in frames.
 pub const PART: u8 = 0xf3;
@@ -244,6 +245,17 @@ impl std::fmt::Debug for LargeWriter {
     }
 }
 
+/// The object that a compact collection becomes, to take further elements in.
+pub fn unpacked(kind: Kind, bytes: &[u8], encodings: &Encodings) -> Object {
+    match kind {
+        Kind::List => Object::List(List::from_compact(bytes, encodings.list_plain_ends)),
+        Kind::Set => Object::Set(Set::from_compact(bytes)),
+        Kind::Zset => Object::Zset(Zset::from_compact(bytes)),
+        Kind::Hash => Object::Hash(Hash::from_compact(bytes)),
+        Kind::String | Kind::Stream => unreachable!("no packed form of a {}", kind.name()),
+    }
+}
+
 /// Adds the elements of a part to what came before it.
 pub fn append(object: &mut Object, part: &Value, encodings: &Encodings) -> Result<(), Reason> {
     match (object, part) {
@@ -253,7 +265,7 @@ pub fn append(object: &mut Object, part: &Value, encodings: &Encodings) -> Resul
             _ => Err(Reason::PartOfAnother),
         },
         (Object::Hash(hash), Value::Packed(Kind::Hash, bytes)) => {
-            let mut fields = hash::compact::fields(bytes);
+            let mut fields = compact_hash::fields(bytes);
             fields.try_for_each(|field| {
                 let (mut name, mut value) = ([0; _], [0; _]);
                 once(hash.load(field.name.text(&mut name), field.value.text(&mut value), field.expire_at_ms))
@@ -275,7 +287,9 @@ pub fn append(object: &mut Object, part: &Value, encodings: &Encodings) -> Resul
         (Object::Zset(zset), Value::Object(part)) => match &**part {
             Object::Zset(part) => {
                 let before = zset.len();
-                part.ascending(0..part.len()).for_each(|element| drop(zset.insert(element.score(), element.name())));
+                for element in part.ascending(0..part.len()) {
+                    zset.insert(element.score(), element.name());
+                }
                 once(zset.len() == before + part.len())
             }
             _ => Err(Reason::PartOfAnother),
@@ -297,7 +311,7 @@ pub fn append(object: &mut Object, part: &Value, encodings: &Encodings) -> Resul
     }
 }
 
-fn add_members(set: &mut crate::types::set::Set, part: SetRef<'_>) -> Result<(), Reason> {
+fn add_members(set: &mut Set, part: SetRef<'_>) -> Result<(), Reason> {
     part.iter().try_for_each(|member| once(set.add(member.text(&mut [0; _]))))
 }
 

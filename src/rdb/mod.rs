@@ -34,7 +34,7 @@ mod zset;
 
 pub use dump::{RestoreError, dump, restore};
 pub use error::{Error, Reason};
-pub use large::{LargeWriter, Piece, Pieces, append, is_large};
+pub use large::{LargeWriter, Piece, Pieces, append, is_large, unpacked};
 pub use reader::{Item, Reader, library_name};
 pub use record::{Access, Record, Records, write_record};
 pub use string::{Compression, Text};

@@ -7,7 +7,7 @@
 
 use super::role::Loading;
 use super::{Shard, ShardIo};
-use crate::keyspace::{Incoming, KeyHash, NewCollection, NewStr, Policy, Value};
+use crate::keyspace::{Incoming, KeyHash, Kind, NewCollection, NewStr, Policy, Value};
 use crate::rdb::frame::decode_frame;
 use crate::rdb::{self, Reason, Record, Records, Text};
 use crate::replication::replica::load::Parcel;
@@ -212,7 +212,8 @@ fn insert(incoming: &mut Incoming, run: &Run<'_>, record: &Record<'_>, hash: Key
     let (key, expire_at_ms) = (&record.key, record.expire_at_ms);
     if record.part {
         let part = record.decode(run.max_string_bytes, run.encodings).map_err(|reason| run.damaged(reason))?;
-        let whole = incoming.object_mut(database, hash, key).ok_or(Reason::PartOfAnother);
+        let unpack = |kind: Kind, bytes: &[u8]| rdb::unpacked(kind, bytes, run.encodings);
+        let whole = incoming.object_mut(database, hash, key, unpack).ok_or(Reason::PartOfAnother);
         let appended = whole.and_then(|whole| rdb::append(whole, &part, run.encodings));
         return appended.map_err(|reason| run.damaged(reason));
     }

@@ -1,11 +1,9 @@
 use super::*;
 use crate::observe::digest::{Expires, value_digest};
 use crate::rdb::Records;
-use crate::types::hash::{Hash, Ttl};
-use crate::types::list::{List, PlainEnds};
-use crate::types::set::Set;
+use crate::types::hash::Ttl;
+use crate::types::list::PlainEnds;
 use crate::types::stream::{BlockLimits, NewId, Stream};
-use crate::types::zset::Zset;
 
 const LONGEST: u64 = 1 << 20;
 const ELEMENTS: usize = 10_000;
@@ -68,8 +66,11 @@ fn parts_become_what_they_came_from() {
             match &mut whole {
                 Some(whole) => append(whole, &value, &Encodings::default()).expect("new elements"),
                 None => {
-                    let Value::Object(object) = value else { panic!("the first part is compact") };
-                    whole = Some(object);
+                    whole = Some(match value {
+                        Value::Object(object) => object,
+                        Value::Packed(kind, bytes) => Box::new(unpacked(kind, &bytes, &Encodings::default())),
+                        Value::Int(_) | Value::Str(_) => panic!("a string"),
+                    });
                 }
             }
         }

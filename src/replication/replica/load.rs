@@ -180,8 +180,10 @@ impl Loader {
 
     /// No more bytes come: what is left leaves for the shards.
     pub fn finish(&mut self) -> Result<Summary, LoadError> {
-        match std::mem::replace(&mut self.form, Form::Unknown) {
-            Form::Rdb(mut reader) => {
+        // Taken out, as its items borrow from it.
+        let mut form = std::mem::replace(&mut self.form, Form::Unknown);
+        match &mut form {
+            Form::Rdb(reader) => {
                 while let Some(item) = reader.drain()? {
                     self.item(&item, self.taken)?;
                 }
@@ -192,6 +194,7 @@ impl Loader {
                 return Err(Error { offset: 0, reason: Reason::Incomplete { missing: 1 } }.into());
             }
         }
+        self.form = form;
         for shard in 0..self.runs.len() {
             self.dispatch(shard);
         }
