@@ -188,7 +188,7 @@ fn read_items<'a>(
 ) -> Result<Value, Reason> {
     let expiring = matches!(kind, EXPIRING_LISTPACK | EXPIRING_LISTPACK_EARLY);
     let parts = if expiring { 3 } else { 2 };
-    if len % parts != 0 {
+    if !len.is_multiple_of(parts) {
         return Err(Reason::Packed);
     }
     let mut hash = Incoming::new(limits, (len / parts) as u64);

@@ -66,11 +66,6 @@ impl<'a> Intset<'a> {
         self.integers.len()
     }
 
-    /// Never.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// In ascending order.
     pub fn iter(&self) -> impl Iterator<Item = i64> + use<'a> {
         let integers = self.integers;

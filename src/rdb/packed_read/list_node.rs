@@ -35,18 +35,6 @@ impl<'a> ListNode<'a> {
         }
     }
 
-    pub fn len(&self) -> usize {
-        match self {
-            ListNode::Plain(_) => 1,
-            ListNode::Listpack(listpack) => listpack.len(),
-            ListNode::Ziplist(ziplist) => ziplist.len(),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Hands all elements to `each`.
     pub fn for_each(&self, mut each: impl FnMut(Item<'a>)) {
         match self {

@@ -55,10 +55,6 @@ impl<'a> Listpack<'a> {
         self.count
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
         let (body, mut at) = (self.body, HEADER_BYTES);
         std::iter::from_fn(move || {

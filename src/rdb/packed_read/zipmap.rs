@@ -47,11 +47,6 @@ impl<'a> Zipmap<'a> {
         self.count
     }
 
-    /// Never.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Fields and values.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'a>, Item<'a>)> + use<'a> {
         let (body, mut at) = (self.body, HEADER_BYTES);
