@@ -87,6 +87,9 @@ fn for_each(file: &[u8], piece: usize, mut see: impl FnMut(&Item<'_>)) -> Result
         }
         assert_eq!(input, b"", "bytes are left over");
     }
+    while let Some(item) = reader.drain()? {
+        see(&item);
+    }
     reader.finish()
 }
 

@@ -35,6 +35,8 @@ impl Grave {
 
 /// Up to so many elements an object is freed at once: some microseconds.
 const AT_ONCE: usize = 256;
+/// The same in bytes: what hangs on few entries may be many pending ones.
+const BYTES_AT_ONCE: usize = 64 << 10;
 
 thread_local! {
     static OPEN: Cell<bool> = const { Cell::new(false) };
@@ -49,7 +51,8 @@ pub fn open() {
 
 /// Takes an object that nobody can reach any more.
 pub fn bury(object: Box<Object>) {
-    if object.len() <= AT_ONCE || !is_open() {
+    let is_small = object.len() <= AT_ONCE && object.heap_bytes() <= BYTES_AT_ONCE;
+    if is_small || !is_open() {
         return drop(object);
     }
     dig(Grave::Object(*object));

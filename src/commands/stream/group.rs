@@ -3,7 +3,9 @@
 use super::{event, no_group, now_ms, parse_id, stream_to_change};
 use crate::commands::options::int;
 use crate::commands::{Ctx, Error, Outcome, introspect, table};
+use crate::keyspace::graveyard;
 use crate::resp::Args;
+use crate::types::Collection;
 use crate::types::stream::{Group, Id, Stream};
 
 const NO_KEY: Error = Error::text(
@@ -110,8 +112,10 @@ pub fn xgroup_setid(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 /// XGROUP DESTROY key group
 pub fn xgroup_destroy(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(2);
-    let destroyed = required(ctx, key)?.remove_group(args.get(3)).is_some();
-    if destroyed {
+    let removed = required(ctx, key)?.remove_group(args.get(3));
+    let destroyed = removed.is_some();
+    if let Some(removed) = removed {
+        graveyard::bury(Box::new(removed.into_object()));
         // Those who wait for news of the group have to be told.
         ctx.keys.changed(key);
         event(&mut ctx.keys, key, "xgroup-destroy");

@@ -110,10 +110,10 @@ impl Stream {
         true
     }
 
-    /// Takes a group out. A large one is to be freed bit by bit, with [`Group::drop_some`], if [`Arc::get_mut`] finds it unshared.
-    pub fn remove_group(&mut self, name: &[u8]) -> Option<Arc<Group>> {
+    /// Takes a group out: as all that a stream has, to be freed as one, bit by bit.
+    pub fn remove_group(&mut self, name: &[u8]) -> Option<Stream> {
         let at = self.position(name).ok()?;
-        Some(self.groups.remove(at))
+        Some(Stream { log: Log::default(), groups: vec![self.groups.remove(at)] })
     }
 
     /// Frees about `budget` entries, pending ones included; whether there is more. Leaves a stream that is good for nothing else.

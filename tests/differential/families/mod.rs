@@ -10,7 +10,6 @@ pub mod list;
 pub mod pubsub;
 pub mod server;
 pub mod set;
-pub mod sort;
 pub mod stream;
 pub mod string;
 pub mod transaction;

@@ -264,7 +264,7 @@ fn zmpop(g: &mut Gen) -> Args {
 
 /// Times that are over at once, or none at all.
 fn timeout(g: &mut Gen) -> Vec<u8> {
-    g.rng.pick(&["0.001", "0.002", "0.001", "-1", "abc", "1e400", "", "0x0.01"]).as_bytes().to_vec()
+    g.rng.pick(&["0.001", "0.002", "0.001", "-1", "abc", "", "0x0.01"]).as_bytes().to_vec()
 }
 
 fn bzmpop(g: &mut Gen) -> Args {
