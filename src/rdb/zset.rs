@@ -183,7 +183,7 @@ pub fn write_packed(out: &mut Vec<u8>, bytes: &[u8], compression: Compression) {
     let mut writer = ListpackWriter::new(&mut listpack);
     for entry in compact::entries(bytes) {
         writer.push(entry.name);
-        match whole(entry.score) {
+        match compact::whole_score(entry.score) {
             Some(number) => writer.push(Item::Int(number)),
             // A text that is an integer's is one in a listpack.
             None => writer.push(Item::of(general_17(entry.score).as_bytes())),
@@ -191,12 +191,6 @@ pub fn write_packed(out: &mut Vec<u8>, bytes: &[u8], compression: Compression) {
     }
     writer.finish();
     string::write_bytes(out, &listpack, compression);
-}
-
-/// The score, if it is a whole number that a double tells from all others.
-fn whole(score: f64) -> Option<i64> {
-    const EXACT: f64 = (1u64 << 52) as f64;
-    (score.abs() < EXACT && score.fract() == 0.0).then_some(score as i64)
 }
 
 /// Appends a full sorted set.

@@ -25,9 +25,22 @@ fn unit(arg: &[u8]) -> Result<Unit, Error> {
     Unit::parse(arg).ok_or(Error::text("ERR unsupported unit provided. please use M, KM, FT, MI"))
 }
 
-/// Writes a distance: text in either protocol.
+/// Writes a distance with four decimals, as text in either protocol. Rounded like in Redis: as a whole number of the last decimal, ties to even.
 fn write_distance(out: &mut Writer<'_>, distance: f64) {
-    out.bulk_str(&format!("{distance:.4}"));
+    const DECIMALS: usize = 4;
+    const UNIT: u64 = 10u64.pow(DECIMALS as u32);
+    let scaled = (distance * UNIT as f64).round_ties_even() as u64;
+    let mut digits = itoa::Buffer::new();
+    let whole = digits.format(scaled / UNIT).as_bytes();
+    let mut text = [b'0'; 20 + 1 + DECIMALS];
+    text[..whole.len()].copy_from_slice(whole);
+    text[whole.len()] = b'.';
+    let mut rest = scaled % UNIT;
+    for digit in text[whole.len() + 1..][..DECIMALS].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.bulk(&text[..whole.len() + 1 + DECIMALS]);
 }
 
 /// Writes longitude and latitude, with all their digits up to the seventeenth.

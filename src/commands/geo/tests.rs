@@ -143,3 +143,21 @@ fn a_search_finds_what_is_there() {
         assert!(found.len() >= within.count(), "{reply}");
     }
 }
+
+#[test]
+fn distances_have_four_decimals() {
+    use crate::resp::written;
+    for (distance, text) in [
+        (0.0, "0.0000"),
+        (0.00005, "0.0000"),
+        (0.00015, "0.0002"),
+        (56.4412578701582, "56.4413"),
+        // One digit up by `printf`.
+        (28_074_432.596_75, "28074432.5968"),
+        (46_192_372.747_45, "46192372.7474"),
+        (1e15, "1000000000000000.0000"),
+    ] {
+        let reply = written(Proto::Resp3, |out| super::write_distance(out, distance));
+        assert_eq!(reply, format!("${}\r\n{text}\r\n", text.len()));
+    }
+}

@@ -139,9 +139,5 @@ pub fn zscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 
 /// A score as a small set keeps it in Redis: a whole number in full, however many zeros it ends with.
 fn score_text(score: f64) -> String {
-    const EXACT: f64 = (1u64 << 52) as f64;
-    if score.fract() == 0.0 && score.abs() < EXACT {
-        return (score as i64).to_string();
-    }
-    format_double(score)
+    compact::whole_score(score).map_or_else(|| format_double(score), |whole| whole.to_string())
 }

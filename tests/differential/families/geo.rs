@@ -1,9 +1,28 @@
 //! The geo group.
 
 use super::set_some_value;
-use crate::generator::{Args, Compare, Family, Gen, Rule, rule, ruled, with, words};
+use crate::common::conn::Reply;
+use crate::generator::{Args, Compare, Family, Gen, Known, Rule, rule, ruled, with, words};
 
-pub const FAMILY: Family = Family { name: "geo", rules: RULES, special: None, known: &[], check_dumps: true };
+pub const FAMILY: Family = Family { name: "geo", rules: RULES, special: None, known: KNOWN, check_dumps: true };
+
+const KNOWN: &[Known] = &[Known {
+    reason: "places equally far away stay in the order in which they were found, where Redis leaves it to its sorting",
+    matches: |args, redis, basalt| match (redis, basalt) {
+        (Reply::Array(there), Reply::Array(here)) if args[0].to_ascii_uppercase().starts_with(b"GEO") => {
+            let sorted = |items: &[Reply]| {
+                let mut items: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+                items.sort();
+                items
+            };
+            // Sorted they must be, or the order of the cells is told.
+            let is_sorted =
+                |arg: &Vec<u8>| [&b"ASC"[..], b"DESC", b"COUNT"].iter().any(|word| arg.eq_ignore_ascii_case(word));
+            args.iter().any(is_sorted) && sorted(there) == sorted(here)
+        }
+        _ => false,
+    },
+}];
 
 const UNITS: [&str; 6] = ["m", "km", "ft", "mi", "KM", "parsec"];
 /// Where places are dense.
@@ -18,6 +37,11 @@ fn on_key(g: &mut Gen, command: &str) -> Args {
 /// Few keys, so that they have many places.
 fn key(g: &mut Gen) -> Vec<u8> {
     if g.rng.chance(12) { g.key() } else { format!("geo:{}", g.rng.below(4)).into_bytes() }
+}
+
+/// Where distances are stored. As geohashes they would all be one place.
+fn distances_key(g: &mut Gen) -> Vec<u8> {
+    format!("distances:{}", g.rng.below(3)).into_bytes()
 }
 
 fn member(g: &mut Gen) -> Vec<u8> {
@@ -126,9 +150,14 @@ fn geosearch(g: &mut Gen) -> Args {
 
 fn geosearchstore(g: &mut Gen) -> Args {
     let (to, from) = (key(g), key(g));
+    let distances = g.rng.chance(2);
+    let to = if distances { distances_key(g) } else { to };
     let mut args = with(words("GEOSEARCHSTORE"), [to, from]);
     figure(g, &mut args, Reach::OfAContinent);
-    options(g, &mut args, &["STOREDIST", "STOREDIST", "STOREDIST", "WITHDIST"]);
+    if distances {
+        args.push(g.spelled("STOREDIST"));
+    }
+    options(g, &mut args, if g.rng.chance(10) { &["WITHDIST"] } else { &["ASC"] });
     args
 }
 
@@ -144,8 +173,11 @@ fn georadius(g: &mut Gen) -> Args {
     let reach = if stores { Reach::OfAContinent } else { Reach::Any };
     args.extend([length(g, reach), unit(g)]);
     if stores {
-        let word = g.rng.pick(&["STORE", "STOREDIST"]);
-        args.extend([g.spelled(word), key(g)]);
+        if g.rng.chance(2) {
+            args.extend([g.spelled("STORE"), key(g)]);
+        } else {
+            args.extend([g.spelled("STOREDIST"), distances_key(g)]);
+        }
         options(g, &mut args, &["WITHDIST"]);
     } else {
         options(g, &mut args, WITH);
@@ -184,6 +216,10 @@ const RULES: &[Rule] = &[
     rule(8, geosearchstore),
     rule(14, georadius),
     rule(2, |g| members(g, "ZREM")),
+    rule(1, |g| {
+        let key = distances_key(g);
+        with(words("ZRANGE"), [key, b"0".to_vec(), b"-1".to_vec()])
+    }),
     rule(1, |g| on_key(g, "ZCARD")),
     rule(1, |g| on_key(g, "DEL")),
     rule(1, |g| on_key(g, "OBJECT ENCODING")),

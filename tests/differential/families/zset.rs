@@ -13,6 +13,14 @@ const KNOWN: &[Known] = &[
         matches: |_, redis, basalt| same_but_for_digits(redis, basalt),
     },
     Known {
+        reason: "a timeout that is too long says so, while Redis 7.0 takes it for a negative one",
+        matches: |args, redis, basalt| {
+            args.iter().any(|arg| arg == b"1e400")
+                && *redis == Reply::Error(b"ERR timeout is negative".to_vec())
+                && *basalt == Reply::Error(b"ERR timeout is out of range".to_vec())
+        },
+    },
+    Known {
         reason: "ZRANK and ZREVRANK have an option from Redis 7.2 on",
         matches: |args, redis, basalt| {
             args.len() == 4
