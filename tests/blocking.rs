@@ -3,7 +3,7 @@
 mod common;
 
 use common::conn::{Conn, Reply};
-use common::{Rng, Server, info_number, line_field, seed, shard_of, wait_until};
+use common::{Launch, Rng, Server, free_port, info_number, line_field, seed, shard_of, wait_until};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -547,6 +547,50 @@ fn several_elements_serve_several() {
         assert_eq!(list_of(&mut admin, key), ["5"]);
         assert_eq!(admin.cmd(&format!("DEL {key} {other}")), Reply::Int(2));
     }
+    nobody_waits(&mut admin);
+}
+
+/// As long as another command has the destination locked, the element stays where it is: whoever does not wait may take it, but nobody who waits
+/// behind.
+#[test]
+fn a_destination_that_is_locked_is_waited_for() {
+    let port = free_port();
+    let (shards, base) = (SHARDS.to_string(), (port + 1).to_string());
+    let args = ["--shards", &shards, "--core-endpoints", "yes", "--core-port-base", &base];
+    let server = Launch::basalt().port(port).args(&args).args(&["--enable-debug-command", "yes"]).start();
+    let on = |core: usize| Conn::open(server.port + 1 + core as u16);
+    let all = keys();
+    let (source, destination) = (&all[0], &all[1]);
+    let (mut admin, mut behind, mut sleeper, mut holder) = (on(0), on(1), on(3), on(2));
+    let mut taken = 0;
+    for core in [0, 1, 2, 3].repeat(6) {
+        let mut waiter = on(core);
+        block(&mut waiter, &mut admin, &format!("BLMOVE {source} {destination} LEFT RIGHT 0"));
+        block(&mut behind, &mut admin, &format!("BLPOP {source} 0"));
+        // Both wait for the cores to wake up; then the block has the destination locked while it waits for answers.
+        sleeper.send(&["DEBUG", "SLEEP", "0.1"]).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        holder.send_raw(format!("MULTI\r\nLLEN {destination}\r\nCLIENT LIST\r\nEXEC\r\n").as_bytes()).unwrap();
+        admin.send_raw(format!("RPUSH {source} v1\r\nLPOP {source}\r\n").as_bytes()).unwrap();
+        assert_eq!(admin.read().unwrap(), Reply::Int(1));
+        let first = match admin.read().unwrap() {
+            Reply::NilBulk => "v1",
+            _ => {
+                taken += 1;
+                assert_eq!(admin.cmd(&format!("RPUSH {source} v2")), Reply::Int(1));
+                "v2"
+            }
+        };
+        assert_eq!(waiter.read().unwrap(), bulk(first));
+        assert!(!sleeper.read().unwrap().is_error());
+        (0..4).for_each(|_| assert!(!holder.read().unwrap().is_error()));
+        assert_eq!(admin.cmd(&format!("LRANGE {destination} 0 -1")), Reply::Array(vec![bulk(first)]));
+        assert_eq!(info_number(&mut admin, "blocked_clients"), 1);
+        admin.cmd(&format!("RPUSH {source} v3"));
+        assert_eq!(behind.read().unwrap(), popped(source, "v3"));
+        admin.cmd(&format!("DEL {destination}"));
+    }
+    println!("{taken} of 24 elements were taken while their destination was locked");
     nobody_waits(&mut admin);
 }
 

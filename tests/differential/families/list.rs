@@ -52,7 +52,7 @@ fn side(g: &mut Gen) -> Vec<u8> {
     }
 }
 
-/// Short, as the script waits.
+/// Short, as the script waits. None that is far too long, of which Redis 7.0 says that it is negative.
 fn timeout(g: &mut Gen) -> Vec<u8> {
     g.rng.pick(&["0.001", "0.002", "-1", "x", "0.0001"]).as_bytes().to_vec()
 }
