@@ -61,6 +61,8 @@ pub fn key_range(spec: &KeySpec, args: &Args<'_>) -> Result<Option<KeyRange>, In
         },
     };
     let (first, last, step) = match spec.find {
+        // Further keys that a command may do without (PFMERGE).
+        FindKeys::Range { last: -1, .. } if begin == args.len() => return Ok(None),
         FindKeys::Range { last, step, limit } => (begin, range_end(begin, last, limit, args.len())?, step),
         FindKeys::Counted { count, first, step } => {
             let count = key_count(begin + count as usize, args)?;

@@ -157,7 +157,8 @@ fn geosearchstore(g: &mut Gen) -> Args {
     if distances {
         args.push(g.spelled("STOREDIST"));
     }
-    options(g, &mut args, if g.rng.chance(10) { &["WITHDIST"] } else { &["ASC"] });
+    let spoiled = g.rng.chance(10);
+    options(g, &mut args, if spoiled { &["WITHDIST"] } else { &["ASC"] });
     args
 }
 
