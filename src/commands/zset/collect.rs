@@ -22,7 +22,6 @@ pub struct Collected {
     /// The members' bytes one behind the other, of those too that were dropped.
     names: Vec<u8>,
     entries: Vec<Entry>,
-    longest: usize,
 }
 
 impl Collected {
@@ -34,7 +33,6 @@ impl Collected {
         let start = self.names.len();
         self.names.extend_from_slice(name.text(&mut [0; MAX_INTEGER_TEXT]));
         let len = self.names.len() - start;
-        self.longest = self.longest.max(len);
         self.entries.push(Entry { start, len, score });
     }
 
@@ -106,7 +104,7 @@ fn put(ctx: &mut Ctx<'_>, key: &[u8], result: &Collected, name: &'static str, ch
         return;
     }
     let limits = ctx.encodings.zset;
-    if result.len() <= limits.entries && result.longest <= limits.value {
+    if result.len() <= limits.entries && result.entries.iter().all(|entry| entry.len <= limits.value) {
         with_scratch(|run| {
             result.iter().for_each(|(name, score)| compact::push(run, score, name));
             ctx.keys.set_packed::<Zset>(key, run);

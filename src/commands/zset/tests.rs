@@ -83,6 +83,10 @@ fn small_sets_become_large_ones() {
     node.run("zrangestore d z 0 -1");
     node.run("zunionstore u 2 z long");
     assert_eq!((encoding(&mut node, "d"), encoding(&mut node, "u")), (small.into(), large.into()));
+    // Long members that are not in the result do not count.
+    node.run("zinterstore i 2 z u aggregate min");
+    node.run("zdiffstore e 2 u long");
+    assert_eq!((encoding(&mut node, "i"), encoding(&mut node, "e")), (small.into(), small.into()));
     node.encodings.zset.entries = 0;
     node.run("zadd none 1 a");
     assert_eq!(encoding(&mut node, "none"), large);
