@@ -64,11 +64,14 @@ impl Shard {
             self.wants_eviction = true;
             self.evict();
         }
-        let refuses = flags.has(Flags::DENYOOM);
-        if refuses && self.above_limit() && !self.evicting && !self.others_can_evict() {
-            return Err(Error::OutOfMemory);
+        if !flags.has(Flags::DENYOOM) || !self.above_limit() || self.others_can_evict() {
+            return Ok(());
         }
-        Ok(())
+        // What this core still has that could go does so beside the commands, which need not wait for that.
+        if self.keyspace.evictable(self.policy.kind.is_volatile()) > 0 {
+            self.meet_limit();
+        }
+        if self.evicting { Ok(()) } else { Err(Error::OutOfMemory) }
     }
 
     /// Whether this core keeps `maxmemory`: a replica leaves that to its primary.

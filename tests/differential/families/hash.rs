@@ -6,12 +6,20 @@ use crate::generator::{Args, Compare, Family, Gen, Known, Rule, Step, rule, rule
 pub const FAMILY: Family =
     Family { name: "hash", rules: RULES, special: Some((60, special)), known: KNOWN, check_dumps: true };
 
-const KNOWN: &[Known] = &[Known {
-    reason: "HSCAN visits a hash in another order, in portions of its own",
-    matches: |args, redis, basalt| {
-        args[0].eq_ignore_ascii_case(b"HSCAN") && matches!((redis, basalt), (Reply::Array(_), Reply::Array(_)))
+const KNOWN: &[Known] = &[
+    Known {
+        reason: "a field by chance",
+        matches: |args, redis, basalt| {
+            args[0].eq_ignore_ascii_case(b"HRANDFIELD") && matches!((redis, basalt), (Reply::Bulk(_), Reply::Bulk(_)))
+        },
     },
-}];
+    Known {
+        reason: "HSCAN visits a hash in another order, in portions of its own",
+        matches: |args, redis, basalt| {
+            args[0].eq_ignore_ascii_case(b"HSCAN") && matches!((redis, basalt), (Reply::Array(_), Reply::Array(_)))
+        },
+    },
+];
 
 /// Fields of a pool that is small enough to be met again.
 fn field(g: &mut Gen) -> Vec<u8> {

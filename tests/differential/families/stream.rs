@@ -28,13 +28,27 @@ const KNOWN: &[Known] = &[
     },
     Known {
         reason: "XREADGROUP calls itself by its name from Redis 7.2 on when keys and IDs are not as many",
-        matches: |args, redis, basalt| {
-            args[0].to_ascii_uppercase().starts_with(b"XREAD")
-                && matches!(redis, Reply::Error(text) if text.starts_with(b"ERR Unbalanced XREAD list"))
-                && matches!(basalt, Reply::Error(text) if text.starts_with(b"ERR Unbalanced 'xread"))
-        },
+        matches: |_, redis, basalt| same_but_for_texts(redis, basalt),
+    },
+    Known {
+        reason: "XSETID looks at the greatest deleted ID first from Redis 7.2 on",
+        matches: |args, redis, basalt| args[0].eq_ignore_ascii_case(b"XSETID") && same_but_for_texts(redis, basalt),
     },
 ];
+
+/// Whether errors are the same, or of one kind with another text; also within a block.
+fn same_but_for_texts(redis: &Reply, basalt: &Reply) -> bool {
+    let both = |start: &[u8]| {
+        let begins = |reply: &Reply| matches!(reply, Reply::Error(text) if text.starts_with(start));
+        begins(redis) && begins(basalt)
+    };
+    match (redis, basalt) {
+        (Reply::Array(there), Reply::Array(here)) => {
+            there.len() == here.len() && there.iter().zip(here).all(|(there, here)| same_but_for_texts(there, here))
+        }
+        _ => redis == basalt || both(b"ERR Unbalanced ") || both(b"ERR The ID specified in XSETID is smaller"),
+    }
+}
 
 /// The millisecond that most IDs are in, so that new entries have greater ones.
 const USUAL_MS: &str = "500";
