@@ -31,6 +31,7 @@ use super::hash::TAG_BITS;
 use super::{Kind, NewCollection, NewStr, StrRef, Value, ValueRef, graveyard};
 use crate::runtime::memory::good_size;
 use crate::types::Object;
+pub use crate::types::packed::parse_canonical;
 
 /// A value of this size or more gets an allocation of its own, which replies share instead of copying.
 pub const SHARED_BYTES: usize = 16 << 10;
@@ -772,29 +773,6 @@ fn zero_extended(text: &[u8], min_length: usize) -> BytesMut {
     let mut long = BytesMut::zeroed(text.len().max(min_length));
     long[..text.len()].copy_from_slice(text);
     long
-}
-
-/// The number that a text is the decimal form of, exactly: no sign but a minus, no leading zeros, no minus zero.
-#[inline]
-pub fn parse_canonical(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    let mut magnitude = 0u64;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        // 19 digits fit into 64 bits.
-        magnitude = magnitude * 10 + u64::from(digit - b'0');
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 #[cfg(test)]

@@ -56,12 +56,7 @@ impl Incoming {
         expire_at_ms: Option<u64>,
         clock: u32,
     ) -> Result<(), Duplicate> {
-        let table = &mut self.tables[db];
-        if table.find(hash, key).is_some() {
-            return Err(Duplicate);
-        }
-        table.insert(&self.hasher, hash, Entry::new(hash.tag(), key, value, expire_at_ms, clock));
-        Ok(())
+        self.insert_new(db, hash, key, || Entry::new(hash.tag(), key, value, expire_at_ms, clock))
     }
 
     /// The same, of a collection.
@@ -74,11 +69,22 @@ impl Incoming {
         expire_at_ms: Option<u64>,
         clock: u32,
     ) -> Result<(), Duplicate> {
+        self.insert_new(db, hash, key, || Entry::of_collection(hash.tag(), key, value, expire_at_ms, clock))
+    }
+
+    #[inline]
+    fn insert_new(
+        &mut self,
+        db: usize,
+        hash: KeyHash,
+        key: &[u8],
+        entry: impl FnOnce() -> Entry,
+    ) -> Result<(), Duplicate> {
         let table = &mut self.tables[db];
         if table.find(hash, key).is_some() {
             return Err(Duplicate);
         }
-        table.insert(&self.hasher, hash, Entry::of_collection(hash.tag(), key, value, expire_at_ms, clock));
+        table.insert(&self.hasher, hash, entry());
         Ok(())
     }
 
