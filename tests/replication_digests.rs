@@ -39,7 +39,7 @@ fn random_commands(primary: Kind, directives: &[(&str, &str)]) {
     let (first, seeds) = (seed(), number("BASALT_REPLICATION_SEEDS", 1));
     let time = Duration::from_secs(number("BASALT_REPLICATION_SECONDS", 3));
     let evicts = directives.contains(&("maxmemory", ROOM_ABOVE_EMPTY));
-    let mix = Mix { pause: Duration::ZERO, flush: !evicts, large: evicts, ..Mix::ALL };
+    let mix = Mix { pause: Duration::ZERO, flush: !evicts, flush_all: !evicts, large: evicts, ..Mix::ALL };
     for seed in (0..seeds).map(|i| first.wrapping_add(i)) {
         let primary = Node::start(primary, directives);
         let kinds = [Kind::Redis, Kind::Basalt(1), Kind::Basalt(2), Kind::Basalt(4)];

@@ -33,7 +33,7 @@ fn full_then_partial(pair: &Pair, seed: u64) {
     let (primary, replica) = (Node::start(pair.primary, &directives), Node::start(pair.replica, &directives));
     // Something that the full resync must take away.
     replica.conn().ok("MSET of-the-replica 1 wide:1 2");
-    let load = Load::start(primary.port, seed, Mix::ALL);
+    let load = Load::start(primary.port, seed, Mix::of(pair.primary));
     load.wait_for(3000);
     let link = Link::to(primary.port);
     replica.replicate(link.port);
@@ -96,7 +96,7 @@ fn by_way_of_the_disk() {
 /// redis-server and Basalt in turn, four nodes in a row: all of them end up with what the first one has, the offsets too.
 fn chain(kinds: &[Kind], seed: u64) {
     let nodes: Vec<Node> = kinds.iter().map(|&kind| Node::start(kind, BACKLOG)).collect();
-    let load = Load::start(nodes[0].port, seed, Mix::ALL);
+    let load = Load::start(nodes[0].port, seed, Mix::of(kinds[0]));
     load.wait_for(1000);
     for pair in nodes.windows(2) {
         pair[1].replicate(pair[0].port);

@@ -625,9 +625,11 @@ impl KeyView<'_> {
         Ok(self.table_to_change(place).entry_mut(place).bytes_mut(min_len))
     }
 
-    /// Whether the string at the key may be changed by a command that only reads: not if another core reads it, too.
+    /// Whether the string at the key may be changed by a command that only reads: not if another core reads it, too, nor where it is the
+    /// primary that changes things, or nobody while clients are paused.
     pub fn may_touch_up(&mut self, key: &[u8]) -> bool {
-        self.look(key).is_some_and(|place| !self.table().entry(place).is_lent())
+        self.space.expiry_mode != ExpiryMode::Hidden
+            && self.look(key).is_some_and(|place| !self.table().entry(place).is_lent())
     }
 
     /// Random bits, for choices that need no secrecy.

@@ -119,6 +119,8 @@ pub struct Origin {
     pub touches: bool,
     /// Whether the keys it reads are to be remembered.
     pub tracks: bool,
+    /// Whether it comes from this node's primary.
+    pub applied: bool,
 }
 
 /// One command on its way to the core that owns its keys.

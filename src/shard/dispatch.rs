@@ -301,6 +301,7 @@ impl Shard {
                     proto,
                     touches,
                     tracks: client.tracks,
+                    applied: client.modes.applies,
                     hash: known.hash,
                     visiting: false,
                     blocks: false,

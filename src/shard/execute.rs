@@ -131,7 +131,7 @@ impl Shard {
 
     /// Runs a data command over this shard's keys.
     pub(super) fn run_handler(&mut self, call: &Call, args: &Args<'_>, out: &mut Out) -> Response {
-        let Call { id, handler, database, proto, touches, hash, visiting, blocks, .. } = *call;
+        let Call { id, handler, database, proto, touches, hash, visiting, blocks, applied, .. } = *call;
         self.policy.touches = touches;
         let start = out.buf.len();
         let attached = out.attached.len();
@@ -140,9 +140,10 @@ impl Shard {
         let needs_room = self.gates.memory_limit && !self.log.is_in_block();
         let refused = if needs_room { self.make_room(id) } else { Ok(()) };
         let logs = self.log.is_on();
-        // On a replica it is the primary that writes, for whom time stands still. A write that a pause came too late for is as any other.
+        // On a replica it is the primary that writes, for whom time stands still: also in what a reading command keeps in a value. A write that a
+        // pause came too late for is as any other.
         let rests = self.role.is_replica() || self.gates.paused;
-        let leaves_rest = rests && self.commands.get(id).flags.has(Flags::WRITE);
+        let leaves_rest = rests && (applied || self.commands.get(id).flags.has(Flags::WRITE));
         if leaves_rest {
             let mode = if self.role.is_replica() { ExpiryMode::Ignored } else { ExpiryMode::Own };
             self.keyspace.set_expiry_mode(mode);
@@ -227,6 +228,8 @@ pub(super) struct Call {
     pub touches: bool,
     /// Whether the keys it reads are to be remembered.
     pub tracks: bool,
+    /// Whether it comes from this node's primary.
+    pub applied: bool,
     /// Of its single key, if that was computed already.
     pub hash: Option<KeyHash>,
     /// Keys of other cores are at hand.

@@ -166,6 +166,7 @@ impl Shard {
             proto: client.proto,
             touches,
             tracks: client.tracks,
+            applied: client.modes.applies,
         };
         multi.batch.push(origin, id, args);
         multi.flags = multi.flags | command.flags;
@@ -441,8 +442,10 @@ impl Shard {
             }
             Handler::Data(handler) => {
                 let (database, proto) = (client.database, client.proto);
-                let tracks = client.tracks;
-                let call = Call { id, handler, database, proto, touches, tracks, hash: None, visiting, blocks: false };
+                let (tracks, applied) = (client.tracks, client.modes.applies);
+                let blocks = false;
+                let call =
+                    Call { id, handler, database, proto, touches, tracks, applied, hash: None, visiting, blocks };
                 self.execute_here(io, client, &call, args);
             }
             Handler::Server(server) => self.execute_server(io, client, id, server, args),

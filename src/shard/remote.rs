@@ -83,7 +83,7 @@ impl Shard {
     /// A command that came in a batch. `None` if it is not one over keys, which no batch carries.
     pub(super) fn call_of(&self, request: &Request, visiting: bool) -> Option<Call> {
         let Handler::Data(handler) = self.commands.get(request.command).handler else { return None };
-        let Origin { database, proto, touches, tracks, .. } = request.origin;
+        let Origin { database, proto, touches, tracks, applied, .. } = request.origin;
         Some(Call {
             id: request.command,
             handler,
@@ -91,6 +91,7 @@ impl Shard {
             proto,
             touches,
             tracks,
+            applied,
             hash: None,
             visiting,
             blocks: false,
@@ -301,5 +302,6 @@ fn origin_of(client: &Client, call: &Call, sequence: u32) -> Origin {
         proto: call.proto,
         touches: call.touches,
         tracks: call.tracks,
+        applied: call.applied,
     }
 }

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -29,12 +31,17 @@ const PORTS: u32 = 15_000;
 /// A port given out must be clear of its neighbours: a test may use some following ones for per-core endpoints.
 const PORT_STRIDE: u32 = 20;
 
-/// A port that nobody listens on, with some free ones behind it.
+/// A port that nobody listens on, with some free ones behind it: given to nobody else as long as this process lives.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     for _ in 0..PORTS / PORT_STRIDE {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 7;
         let port = (FIRST_PORT + step * PORT_STRIDE % PORTS) as u16;
+        // A name that is a lock between processes, and that the kernel frees with them.
+        let name = UnixAddr::from_abstract_name(format!("basalt-test-port-{port}")).expect("a short name");
+        let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+        CLAIMS.lock().expect("nothing panics while it holds the claims").push(claim);
         if (port..port + 8).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()) {
             return port;
         }

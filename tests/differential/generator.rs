@@ -254,8 +254,9 @@ impl Gen {
     /// Sometimes spoils a well-formed command: one argument too many, too few, or replaced.
     pub fn maybe_spoil(&mut self, args: &mut Args) {
         // COMMAND without its last words lists a whole server, other commands included; a HELLO that fails on its last word has already
-        // named the connection in Redis 7.0; SPOP without its count takes any member.
-        if !self.rng.chance(25) || [b"COMMAND".as_slice(), b"HELLO", b"SPOP"].contains(&args[0].as_slice()) {
+        // named the connection in Redis 7.0; SPOP without its count takes any member; a walk without its options ends somewhere.
+        const WHOLE: [&[u8]; 6] = [b"COMMAND", b"HELLO", b"SPOP", b"SSCAN", b"HSCAN", b"ZSCAN"];
+        if !self.rng.chance(25) || WHOLE.contains(&args[0].as_slice()) {
             return;
         }
         match self.rng.below(3) {

@@ -48,7 +48,6 @@ family_tests! {
     list: crate::families::list::FAMILY;
     bitmap: crate::families::bitmap::FAMILY;
     generic: crate::families::generic::FAMILY;
-    #[ignore = "finds differences now and then that are neither mended nor listed"]
     hash: crate::families::hash::FAMILY;
     hyperloglog: crate::families::hyperloglog::FAMILY;
     connection: crate::families::connection::FAMILY;
@@ -56,10 +55,7 @@ family_tests! {
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
     set: crate::families::set::FAMILY;
-    #[ignore = "finds differences now and then that are neither mended nor listed"]
     zset: crate::families::zset::FAMILY;
-    #[ignore = "finds differences now and then that are neither mended nor listed"]
     geo: crate::families::geo::FAMILY;
-    #[ignore = "finds differences now and then that are neither mended nor listed"]
     stream: crate::families::stream::FAMILY;
 }

@@ -6,15 +6,27 @@
 //! - a write counts as acknowledged when a reply came that is no error
 
 use crate::common::conn::encode_into;
-use crate::common::{Conn, Reply, Rng};
-use crate::families::{bitmap, generic, string};
-use crate::generator::{Args, Gen, with, words};
+use crate::common::{Conn, Kind, Reply, Rng};
+use crate::families::{bitmap, generic, geo, hash, hyperloglog, list, set, stream, string, zset};
+use crate::generator::{Args, Family, Gen, Step, with, words};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+const FAMILIES: [&Family; 10] = [
+    &string::FAMILY,
+    &generic::FAMILY,
+    &bitmap::FAMILY,
+    &list::FAMILY,
+    &set::FAMILY,
+    &zset::FAMILY,
+    &geo::FAMILY,
+    &stream::FAMILY,
+    &hash::FAMILY,
+    &hyperloglog::FAMILY,
+];
 const DATABASES: usize = 4;
 const KEYS: usize = 2000;
 /// Commands that go out together, at most.
@@ -25,8 +37,12 @@ const REPLY_BOUND: Duration = Duration::from_millis(500);
 /// What a load is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix {
-    /// FLUSHDB, FLUSHALL and SWAPDB, rarely.
+    /// FLUSHDB and SWAPDB, rarely.
     pub flush: bool,
+    /// And FLUSHALL, for which a redis-server gives up the snapshot that it is sending.
+    pub flush_all: bool,
+    /// PFCOUNT, whose estimate a redis-server keeps in the value also where it is a replica.
+    pub counts: bool,
     /// Keys that expire within half a second.
     pub short_lives: bool,
     /// Values of some kilobytes, so that all keys together are many megabytes.
@@ -36,9 +52,21 @@ pub struct Mix {
 }
 
 impl Mix {
-    pub const ALL: Mix = Mix { flush: true, short_lives: true, large: false, pause: Duration::from_millis(2) };
+    pub const ALL: Mix = Mix {
+        flush: true,
+        flush_all: false,
+        counts: true,
+        short_lives: true,
+        large: false,
+        pause: Duration::from_millis(2),
+    };
     /// Without what empties a node.
     pub const KEEPING: Mix = Mix { flush: false, ..Mix::ALL };
+
+    /// For a primary of this kind that replicas are to join meanwhile.
+    pub fn of(primary: Kind) -> Mix {
+        Mix { flush_all: primary != Kind::Redis, ..Mix::ALL }
+    }
 }
 
 pub struct Load {
@@ -195,8 +223,8 @@ impl Commands {
     fn wide(&mut self) -> Args {
         let (a, b) = (self.inner.rng.below(DATABASES), self.inner.rng.below(DATABASES));
         match self.inner.rng.below(5) {
-            0 => words("FLUSHALL"),
-            1 => words("FLUSHDB ASYNC"),
+            0 if self.mix.flush_all => words("FLUSHALL"),
+            0 | 1 => words("FLUSHDB ASYNC"),
             2 => words("FLUSHDB"),
             _ => words(&format!("SWAPDB {a} {b}")),
         }
@@ -206,18 +234,24 @@ impl Commands {
         /// Bits a megabyte behind the start: rare, or the values would be all there is.
         const FAR: [&[u8]; 4] = [b"8388600", b"8388601", b"8388607", b"8388608"];
         loop {
-            let families = [&string::FAMILY, &generic::FAMILY, &bitmap::FAMILY];
-            let family = families[self.inner.rng.below(families.len())];
-            let (args, _) = family.command(&mut self.inner);
+            // What follows from the command before, or a new one.
+            let args = match self.inner.next.pop_front() {
+                Some(Step::Command(args, _)) => args,
+                Some(_) => continue,
+                None => {
+                    let family = self.inner.rng.pick(&FAMILIES);
+                    family.command(&mut self.inner).0
+                }
+            };
             // A redis-server makes the string longer for a BITFIELD that then fails, and does not tell its replicas.
             if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL")) {
                 continue;
             }
             // A load reads RESP2, and what waits has a block of the load end late.
-            if [&b"HELLO"[..], b"BZMPOP", b"BZPOPMIN", b"BZPOPMAX"]
-                .iter()
-                .any(|name| args[0].eq_ignore_ascii_case(name))
-            {
+            const NEVER: [&str; 9] =
+                ["HELLO", "BZMPOP", "BZPOPMIN", "BZPOPMAX", "BLPOP", "BRPOP", "BLMOVE", "BLMPOP", "BRPOPLPUSH"];
+            let name = String::from_utf8_lossy(&args[0]).to_ascii_uppercase();
+            if NEVER.contains(&name.as_str()) || name == "PFCOUNT" && !self.mix.counts {
                 continue;
             }
             let far = args.iter().any(|arg| FAR.contains(&arg.as_slice()));

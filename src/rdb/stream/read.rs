@@ -28,7 +28,6 @@ pub enum Flaw {
     /// There are entries beyond the last ID.
     LastId,
     /// A counter of read entries below -1.
-    EntriesRead,
     /// Two groups, or two consumers of a group, have the same name.
     Duplicate,
     /// An entry is pending twice in a group, or has no owner or two.
@@ -45,7 +44,6 @@ impl fmt::Display for Flaw {
             Flaw::Order => "the IDs of a stream are not in order",
             Flaw::Length => "a stream has not the announced number of entries",
             Flaw::LastId => "a stream has entries beyond its last ID",
-            Flaw::EntriesRead => "a consumer group has read a negative number of entries",
             Flaw::Duplicate => "two consumer groups or consumers of a stream have the same name",
             Flaw::Pending => "an entry of a stream is pending twice or without a consumer",
             Flaw::Owner => "a consumer has an entry that is not pending",
@@ -267,11 +265,8 @@ fn read_group(kind: u8, input: &mut &[u8], max_string_bytes: u64, log: &Log) -> 
     let entries_read = if kind == LISTPACKS {
         entries_up_to(log, last_id)
     } else {
-        match length::read_plain(input)? as i64 {
-            -1 => None,
-            read if read >= 0 => Some(read),
-            _ => return Err(Flaw::EntriesRead.into()),
-        }
+        // As far as XGROUP and XSETID have pushed it: Redis lets it wrap around.
+        Some(length::read_plain(input)? as i64).filter(|&read| read != -1)
     };
     let mut group = Group::new(&name, last_id, entries_read);
     for _ in 0..length::read_plain(input)? {

@@ -446,7 +446,15 @@ fn routes(commands: &Commands) -> Vec<Route> {
 }
 
 fn origin(number: u32, database: u16) -> Origin {
-    Origin { socket: AUTHOR, sequence: number, database, proto: Proto::Resp2, touches: true, tracks: false }
+    Origin {
+        socket: AUTHOR,
+        sequence: number,
+        database,
+        proto: Proto::Resp2,
+        touches: true,
+        tracks: false,
+        applied: true,
+    }
 }
 
 fn select(out: &mut Vec<u8>, database: u16) {

@@ -109,7 +109,7 @@ impl Group {
             return;
         }
         match &mut self.entries_read {
-            Some(read) if !deleted_from(log, id) => *read = read.saturating_add(1),
+            Some(read) if !deleted_from(log, id) => *read = read.wrapping_add(1),
             _ if log.entries_added() > 0 => self.entries_read = entries_up_to(log, id),
             _ => {}
         }
