@@ -398,6 +398,7 @@ fn shared(shards: usize) -> Shared {
         next_slow_id: Arc::default(),
         sequencer: Sequencer::default(),
         good_replicas: AtomicUsize::new(0),
+        uncounted_bytes: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         startup_memory: AtomicUsize::new(0),
         last_save_s: started_ms / 1000,

@@ -80,8 +80,12 @@ impl Shard {
     }
 
     fn above_limit(&self) -> bool {
-        self.gates.memory_limit
-            && memory::used_bytes().saturating_sub(graveyard::bytes()) > self.config.maxmemory as usize
+        if !self.gates.memory_limit {
+            return false;
+        }
+        // Neither what is about to be freed, nor what waits for replicas: evicting would add to that.
+        let uncounted = graveyard::bytes() + self.shared.uncounted_bytes.load(Ordering::Relaxed);
+        memory::used_bytes().saturating_sub(uncounted) > self.config.maxmemory as usize
     }
 
     /// Evicts from this core until memory is within the limit, or enough was done for now; how many entries went.

@@ -104,6 +104,8 @@ pub struct Shared {
     pub sequencer: Sequencer,
     /// Replicas whose lag is within `min-replicas-max-lag`.
     pub good_replicas: AtomicUsize,
+    /// Bytes for replicas that `maxmemory` does not count.
+    pub uncounted_bytes: AtomicUsize,
     /// Accepting has stopped: the process ends.
     pub stopping: AtomicBool,
     /// Memory in use when the node began to serve, in bytes.

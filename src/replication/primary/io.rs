@@ -240,6 +240,7 @@ impl Replication {
     pub fn flush_primary(&mut self, io: &mut ShardIo) {
         let now_ms = self.primary.now_ms();
         self.primary.machine.flush(now_ms);
+        self.shared.uncounted_bytes.store(self.primary.machine.replicas_bytes(), Ordering::Relaxed);
         self.act(io);
         self.grant(io);
     }
