@@ -55,6 +55,7 @@ family_tests! {
     transaction: crate::families::transaction::FAMILY;
     pubsub: crate::families::pubsub::FAMILY;
     set: crate::families::set::FAMILY;
+    sort: crate::families::sort::FAMILY;
     zset: crate::families::zset::FAMILY;
     geo: crate::families::geo::FAMILY;
     stream: crate::families::stream::FAMILY;
