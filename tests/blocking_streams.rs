@@ -115,15 +115,37 @@ fn consumers_share_what_comes() {
     }
 }
 
+/// Whatever takes the group away, with its stream or alone: its readers hear of it, those of the stream itself go on waiting.
 #[test]
-fn a_group_that_is_destroyed_ends_the_wait() {
-    let server = server(SHARDS);
-    let (mut admin, mut conn) = (server.conn(), server.conn());
-    for key in keys() {
-        admin.ok(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
-        block(&mut conn, &mut admin, &format!("XREADGROUP GROUP g c BLOCK 0 STREAMS {key} >"));
-        assert_eq!(admin.cmd(&format!("XGROUP DESTROY {key} g")), Reply::Int(1));
-        let Reply::Error(text) = conn.read().unwrap() else { panic!("no error") };
-        assert!(text.starts_with(b"NOGROUP"), "{}", text.escape_ascii());
+fn a_group_that_is_gone_ends_the_wait() {
+    const NO_GROUP: &[u8] = b"NOGROUP No such key '";
+    const WRONG_TYPE: &[u8] = b"WRONGTYPE ";
+    let ways = [
+        ("XGROUP DESTROY KEY g", NO_GROUP),
+        ("DEL KEY", NO_GROUP),
+        ("UNLINK KEY", NO_GROUP),
+        ("PEXPIRE KEY 1", NO_GROUP),
+        ("RENAME KEY other", NO_GROUP),
+        ("FLUSHDB", NO_GROUP),
+        ("FLUSHALL ASYNC", NO_GROUP),
+        ("SET KEY text", WRONG_TYPE),
+        ("SORT none STORE KEY", NO_GROUP),
+    ];
+    for shards in [1, SHARDS] {
+        let server = server(shards);
+        let (mut admin, mut conn, mut reader) = (server.conn(), server.conn(), server.conn());
+        for (key, (way, start)) in keys().iter().flat_map(|key| ways.map(|way| (key, way))) {
+            admin.cmd(&format!("DEL {key}"));
+            admin.ok(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+            block(&mut conn, &mut admin, &format!("XREADGROUP GROUP g c BLOCK 0 STREAMS {key} >"));
+            block(&mut reader, &mut admin, &format!("XREAD BLOCK 0 STREAMS {key} $"));
+            admin.cmd(&way.replace("KEY", key));
+            let Reply::Error(text) = conn.read().unwrap() else { panic!("{way}: no error") };
+            assert!(text.starts_with(start), "{way}: {}", text.escape_ascii());
+            assert_eq!(info_number(&mut admin, "blocked_clients"), 1, "{way}");
+            admin.cmd(&format!("DEL {key}"));
+            admin.cmd(&format!("XADD {key} 1-1 f v"));
+            assert_eq!(reader.read().unwrap(), entry(key, "1-1"), "{way}");
+        }
     }
 }

@@ -358,7 +358,21 @@ fn deleting_everything_gives_the_memory_back() {
             conn.cmd("PING");
             server.rss() < before + 40 * MIB
         });
+        wait_until("nothing waits to be freed", || info_number(&mut conn, "lazyfree_pending_objects") == 0);
+        assert_eq!(info_number(&mut conn, "lazyfreed_objects"), 100_000);
     }
+}
+
+#[test]
+fn expired_fields_are_counted() {
+    let server = Server::basalt(&["--shards", "2"]);
+    let mut conn = server.conn();
+    for key in 0..10 {
+        conn.cmd(&format!("HSET h:{key} a 1 b 2 c 3"));
+        conn.cmd(&format!("HPEXPIRE h:{key} 1 FIELDS 2 a b"));
+    }
+    wait_until("they have expired", || info_number(&mut conn, "expired_subkeys") == 20);
+    assert_eq!(info_number(&mut conn, "expired_keys"), 0);
 }
 
 /// Whatever is there from start to end of an iteration is returned at least once, while another client makes the tables grow

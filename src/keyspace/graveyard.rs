@@ -81,6 +81,11 @@ pub fn is_empty() -> bool {
     BYTES.get() == 0
 }
 
+/// How many objects wait to be freed.
+pub fn len() -> usize {
+    GRAVES.with_borrow(Vec::len)
+}
+
 /// About how many bytes wait to be freed: they count as used, and no longer need to be evicted.
 #[inline]
 pub fn bytes() -> usize {

@@ -291,6 +291,11 @@ impl Garbage {
         Garbage { tables }
     }
 
+    /// How many entries are left.
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(Table::len).sum()
+    }
+
     /// Frees some `budget` entries, a segment at a time. Whether more is left.
     pub fn drop_some(&mut self, budget: usize) -> bool {
         let mut freed = 0;

@@ -454,7 +454,9 @@ impl Table {
 
     /// Takes segments out for dropping; the table must not be used otherwise any more.
     pub(super) fn pop_segment(&mut self) -> Option<Segment> {
-        self.segments.pop()
+        let segment = self.segments.pop()?;
+        self.len -= segment.len();
+        Some(segment)
     }
 }
 

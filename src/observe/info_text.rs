@@ -218,6 +218,7 @@ fn stats(text: &mut String, node: &NodeInfo) {
         "sync_partial_ok": "{}", links.sync_partial_ok;
         "sync_partial_err": "{}", links.sync_partial_err;
         "expired_keys": "{}", counters.expired_keys;
+        "expired_subkeys": "{}", counters.expired_fields;
         "expired_stale_perc": "{:.2}", gauges.expired_stale_percent;
         "expired_time_cap_reached_count": "{}", counters.expired_time_cap_reached;
         "expire_cycle_cpu_milliseconds": "{}", counters.expire_cycle_nanos / 1_000_000;

@@ -47,10 +47,14 @@ counters! {
     keyspace_hits,
     keyspace_misses,
     expired_keys,
+    /// Fields of hashes, with a time of their own.
+    expired_fields,
     /// Expiry cycles that ended because their time was used up.
     expired_time_cap_reached,
     expire_cycle_nanos,
     evicted_keys,
+    /// Keys and large objects freed in the background.
+    lazyfreed_objects,
     /// Time spent above `maxmemory`.
     eviction_exceeded_nanos,
     /// Clients closed to keep within `maxmemory-clients`.

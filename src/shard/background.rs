@@ -182,12 +182,20 @@ impl Shard {
     }
 
     fn free_some(&mut self) -> bool {
+        // What is large in the garbage comes to the graveyard, and still waits.
+        let before = self.waiting_to_be_freed();
         if let Some(garbage) = self.garbage.front_mut()
             && !garbage.drop_some(FREE_A_TURN)
         {
             self.garbage.pop_front();
         }
         self.freeing = graveyard::free_some(FREE_A_TURN) || !self.garbage.is_empty();
+        self.stats.counters.lazyfreed_objects += (before - self.waiting_to_be_freed()) as u64;
         self.freeing
+    }
+
+    /// Keys and objects that wait to be freed.
+    pub(super) fn waiting_to_be_freed(&self) -> usize {
+        self.garbage.iter().map(Garbage::len).sum::<usize>() + graveyard::len()
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Telling, at_most, consumer_at_work, event, note_active, now_ms, parse_count, parse_id, stream, stream_to_change,
     write_entries, write_entry, write_id,
 };
-use crate::commands::blocking::{AtTimeout, until_of_millis};
+use crate::commands::blocking::{AtTimeout, Block, until_of_millis};
 use crate::commands::error::c_string;
 use crate::commands::{Ctx, Error, Outcome};
 use crate::keyspace::Kind;
@@ -164,10 +164,10 @@ fn resolve(ctx: &mut Ctx<'_>, args: &Args<'_>, options: &Options<'_>) -> Outcome
 
 /// Nothing was found: the client waits, or that is the answer.
 fn wait(ctx: &mut Ctx<'_>, options: &Options<'_>) {
-    match options.until_ms {
-        Some(until_ms) => ctx.block(options.keys.clone(), Kind::Stream, until_ms, AtTimeout::NullArray),
-        None => ctx.out.null_array(),
-    }
+    let Some(until_ms) = options.until_ms else { return ctx.out.null_array() };
+    let block = Block::on(options.keys.clone(), Kind::Stream, until_ms, AtTimeout::NullArray);
+    // A group goes with its stream, and then nothing can come for it.
+    ctx.block_for(if options.reader.is_some() { block.waking_when_gone() } else { block });
 }
 
 /// Writes what comes before the entries of a stream.

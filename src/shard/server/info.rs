@@ -92,6 +92,7 @@ impl Shard {
         stats.counters.keyspace_hits += keys.hits;
         stats.counters.keyspace_misses += keys.misses;
         stats.counters.expired_keys += keys.expired;
+        stats.counters.expired_fields += keys.expired_fields;
         stats.counters.evicted_keys += keys.evicted;
         stats.counters.ring_enters += io.counters.enters;
         stats.counters.ticks += io.counters.ticks;
@@ -113,7 +114,7 @@ impl Shard {
             max_output: 0,
             stale_basis_points: keys.expired_stale_basis_points,
             changes: self.changes,
-            garbage: self.garbage.len(),
+            garbage: self.waiting_to_be_freed(),
             snapshot: self.snapshot_info(),
             last_snapshot_s: self.last_snapshot_s(),
             subscribers: self.pubsub.registry.clients(),
@@ -275,6 +276,7 @@ impl Shard {
             replicas: status.replicas.len() as u64,
             clients_normal: reports.iter().map(|report| report.client_bytes).sum(),
             lazyfree_pending_objects: reports.iter().map(|report| report.garbage as u64).sum(),
+            lazyfreed_objects: reports.iter().map(|report| report.stats.counters.lazyfreed_objects).sum(),
             keys: reports.iter().flat_map(|report| &report.databases).map(|database| database.keys).sum(),
             databases,
             clients: reports.iter().map(|report| report.clients as u64).sum(),

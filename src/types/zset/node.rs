@@ -182,9 +182,9 @@ impl Inner {
         if matches!(self.node(child), Node::Inner(_)) && !shrunk {
             return;
         }
-        if child > 0 && self.merge_if_small(child - 1, bytes) {
-            return;
-        }
+        // Both neighbours may go into one: a range of elements leaves a child much smaller than it was.
+        let merged = child > 0 && self.merge_if_small(child - 1, bytes);
+        let child = child - usize::from(merged);
         if child + 1 < self.len() {
             self.merge_if_small(child, bytes);
         }
