@@ -36,7 +36,8 @@ const HASH: &str = "HSET big field:N value:N";
 const ZSET: &str = "ZADD big N member:N";
 const LIST: &str = "RPUSH big element:N";
 const STREAM: &str = "XADD big N-1 field value:N";
-const GEO: &str = "GEOADD big 0.N 50.N member:N";
+/// Places all over one degree by one: a number of six digits, and the same digits from behind.
+const GEO: &str = "GEOADD big 0.REVERSED 50.SIX member:N";
 
 const REQUESTS_OF_TYPES: &[Request] = &[
     request("HSET", HASH, "HSET big field:__rand_int__ value:__rand_int__"),
@@ -78,11 +79,12 @@ pub fn fill(conn: &mut Conn, command: &str, count: u64) -> Result<(), Error> {
         let mut bytes = Vec::new();
         for n in first..last {
             // Twelve digits, as redis-benchmark writes them, but for a number, which may not begin with zeros.
-            let (number, name) = (n.to_string(), format!("{n:012}"));
+            let (number, name, six) = (n.to_string(), format!("{n:012}"), format!("{:06}", n % 1_000_000));
+            let reversed: String = six.chars().rev().collect();
             let word = |word: &&str| match *word {
                 "N" => number.clone(),
                 "N-1" => format!("{n}-1"),
-                word => word.replace('N', &name),
+                word => word.replace("REVERSED", &reversed).replace("SIX", &six).replace('N', &name),
             };
             encode_into(&mut bytes, &words.iter().map(word).collect::<Vec<_>>());
         }

@@ -191,8 +191,8 @@ directives! {
     /// Entries of a list node; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
     list_max_listpack_size: i32 =
         ("list-max-listpack-size", ["list-max-ziplist-size"], Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64 }, "-2", Runtime, Encodings),
-    /// Nodes at either end of a list that stay uncompressed; 0 compresses none.
-    list_compress_depth: u32 = ("list-compress-depth", [], INT, "0", Runtime, Encodings),
+    /// Nodes at either end of a list that stay uncompressed; 0 compresses none. (Redis: 0. What is far from both ends is cold here.)
+    list_compress_depth: u32 = ("list-compress-depth", [], INT, "16", Runtime, Encodings),
     /// Members of a set of integers in compact form at most.
     set_max_intset_entries: u64 = ("set-max-intset-entries", [], LONG, "512", Runtime, Encodings),
     /// Members of another set in compact form at most.

@@ -8,8 +8,8 @@
 //! | bytes | |
 //! |---|---|
 //! | 4 | encoding (6 bits), mark (2 bits) and access clock (24 bits) |
-//! | 4 | key length |
-//! | 4 | value length, of an inline value |
+//! | 4 | key length (8 bits) and length of an inline value (24 bits), or [`WIDE`] |
+//! | 8 | if that is so: key length and value length, 4 bytes each |
 //! | 8 | expiry, Unix time in milliseconds; only with the pointer's bit |
 //! | | key |
 //! | | value: the bytes, or 8 bytes of integer, or 8 bytes of pointer, or (at the next multiple of 8) a `Bytes` or `BytesMut` |
@@ -17,8 +17,9 @@
 //! A collection is bytes as well while it is small (packed: what they mean, its type knows), and else hangs off the pointer.
 //!
 //! Invariants
-//! - the layout follows from the pointer's expiry bit and the first 12 bytes alone, and is exact: freeing needs no stored size
-//! - the first 12 bytes always describe what the block holds; a function that changes the shape leaves them true before it returns
+//! - the layout follows from the pointer's expiry bit and the header alone, and is exact: freeing needs no stored size
+//! - the header always describes what the block holds; a function that changes the shape leaves it true before it returns
+//! - whether it is wide is settled with the block: an entry whose value outgrows it is made anew
 //! - an integer is only ever stored for a text that is exactly that integer's decimal form
 
 use std::alloc::{self, Layout};
@@ -40,9 +41,15 @@ pub const EMBEDDED_BYTES: usize = 44;
 /// Redis's name of the encoding of any other string.
 pub const RAW: &str = "raw";
 
-const HEADER_BYTES: usize = 12;
-const KEY_LENGTH_AT: usize = 4;
-const VALUE_LENGTH_AT: usize = 8;
+const HEADER_BYTES: usize = 8;
+const LENGTHS_AT: usize = 4;
+/// In place of a key length: the lengths are behind, as they are large.
+const WIDE: u32 = 0xff;
+const WIDE_HEADER_BYTES: usize = 16;
+const WIDE_LENGTHS_AT: usize = 8;
+const KEY_LENGTH_BITS: u32 = 8;
+const MAX_NARROW_KEY: usize = WIDE as usize - 1;
+const MAX_NARROW_VALUE: usize = (1 << (u32::BITS - KEY_LENGTH_BITS)) - 1;
 const EXPIRY_BYTES: usize = 8;
 const ALIGN: usize = 8;
 
@@ -209,9 +216,51 @@ impl<'a> Shaped<'a> {
     }
 }
 
+/// What a header says of lengths.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lengths {
+    key: usize,
+    /// 0 of a value that is not inline.
+    value: usize,
+    wide: bool,
+}
+
+impl Lengths {
+    #[inline]
+    fn new(key: usize, value: usize) -> Self {
+        Self { key, value, wide: key > MAX_NARROW_KEY || value > MAX_NARROW_VALUE }
+    }
+
+    /// Of another value in the same block, if its header has room for that.
+    #[inline]
+    fn with_value(self, value: usize) -> Option<Self> {
+        (self.wide || value <= MAX_NARROW_VALUE).then_some(Self { value, ..self })
+    }
+
+    #[inline]
+    fn header_bytes(self) -> usize {
+        if self.wide { WIDE_HEADER_BYTES } else { HEADER_BYTES }
+    }
+
+    /// # Safety
+    /// The block has a header of this width.
+    #[inline]
+    unsafe fn write(self, block: *mut u8) {
+        let narrow = self.key as u32 | (self.value as u32) << KEY_LENGTH_BITS;
+        // SAFETY: the caller's promise; the fields are aligned as the block is.
+        unsafe {
+            block.add(LENGTHS_AT).cast::<u32>().write(if self.wide { WIDE } else { narrow });
+            if self.wide {
+                block.add(WIDE_LENGTHS_AT).cast::<[u32; 2]>().write([self.key as u32, self.value as u32]);
+            }
+        }
+    }
+}
+
 /// Sizes and offsets of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Shape {
+    lengths: Lengths,
     key_at: usize,
     value_at: usize,
     size: usize,
@@ -219,8 +268,9 @@ struct Shape {
 
 impl Shape {
     #[inline]
-    fn new(key_length: usize, has_expiry: bool, form: Form, value_length: usize) -> Self {
-        let key_at = HEADER_BYTES + if has_expiry { EXPIRY_BYTES } else { 0 };
+    fn new(lengths: Lengths, has_expiry: bool, form: Form) -> Self {
+        let (key_length, value_length) = (lengths.key, lengths.value);
+        let key_at = lengths.header_bytes() + if has_expiry { EXPIRY_BYTES } else { 0 };
         let key_end = key_at + key_length;
         let (value_at, value_size) = match form {
             Form::Int => (key_end, size_of::<i64>()),
@@ -231,7 +281,7 @@ impl Shape {
             Form::Shared => (key_end.next_multiple_of(ALIGN), size_of::<Bytes>()),
             Form::Growing => (key_end.next_multiple_of(ALIGN), size_of::<BytesMut>()),
         };
-        Self { key_at, value_at, size: value_at + value_size }
+        Self { lengths, key_at, value_at, size: value_at + value_size }
     }
 }
 
@@ -262,8 +312,9 @@ impl Entry {
 
     #[inline]
     fn shaped(tag: u16, key: &[u8], value: Shaped<'_>, expire_at_ms: Option<u64>, clock: u32) -> Self {
-        let key_length = u32::try_from(key.len()).unwrap_or_else(|_| panic!("a key of {} bytes", key.len()));
-        let shape = Shape::new(key.len(), expire_at_ms.is_some(), value.form(), value.inline_length());
+        assert!(u32::try_from(key.len()).is_ok(), "a key of {} bytes", key.len());
+        let lengths = Lengths::new(key.len(), value.inline_length());
+        let shape = Shape::new(lengths, expire_at_ms.is_some(), value.form());
         let layout = layout(shape.size);
         // SAFETY: the layout is not empty.
         let block = unsafe { alloc::alloc(layout) };
@@ -274,9 +325,8 @@ impl Entry {
         unsafe {
             let block = entry.block();
             block.cast::<u32>().write(clock & CLOCK_MASK);
-            block.add(KEY_LENGTH_AT).cast::<u32>().write(key_length);
             if let Some(at_ms) = expire_at_ms {
-                block.add(HEADER_BYTES).cast::<u64>().write_unaligned(at_ms);
+                block.add(lengths.header_bytes()).cast::<u64>().write_unaligned(at_ms);
             }
             ptr::copy_nonoverlapping(key.as_ptr(), block.add(shape.key_at), key.len());
             entry.write_value(shape, value);
@@ -307,15 +357,23 @@ impl Entry {
     }
 
     #[inline]
-    fn length_at(&self, offset: usize) -> usize {
-        // SAFETY: only called for the two length fields, which are aligned and always there.
-        unsafe { self.block().add(offset).cast::<u32>().read() as usize }
+    fn lengths(&self) -> Lengths {
+        let block = self.block();
+        // SAFETY: the field is aligned and always there, and says itself whether the other two are.
+        unsafe {
+            let lengths = block.add(LENGTHS_AT).cast::<u32>().read();
+            if lengths & WIDE != WIDE {
+                let (key, value) = (lengths & WIDE, lengths >> KEY_LENGTH_BITS);
+                return Lengths { key: key as usize, value: value as usize, wide: false };
+            }
+            let [key, value] = block.add(WIDE_LENGTHS_AT).cast::<[u32; 2]>().read();
+            Lengths { key: key as usize, value: value as usize, wide: true }
+        }
     }
 
     #[inline]
     fn shape(&self) -> Shape {
-        let form = Form::of(self.word());
-        Shape::new(self.length_at(KEY_LENGTH_AT), self.has_expiry(), form, self.length_at(VALUE_LENGTH_AT))
+        Shape::new(self.lengths(), self.has_expiry(), Form::of(self.word()))
     }
 
     /// The 14 hash bits, read from the pointer.
@@ -359,15 +417,17 @@ impl Entry {
     /// Unix time in milliseconds.
     #[inline]
     pub fn expire_at_ms(&self) -> Option<u64> {
+        let at = || self.lengths().header_bytes();
         // SAFETY: the bit says that the field is there.
-        self.has_expiry().then(|| unsafe { self.block().add(HEADER_BYTES).cast::<u64>().read_unaligned() })
+        self.has_expiry().then(|| unsafe { self.block().add(at()).cast::<u64>().read_unaligned() })
     }
 
     #[inline]
     pub fn key(&self) -> &[u8] {
-        let key_at = HEADER_BYTES + if self.has_expiry() { EXPIRY_BYTES } else { 0 };
+        let lengths = self.lengths();
+        let key_at = lengths.header_bytes() + if self.has_expiry() { EXPIRY_BYTES } else { 0 };
         // SAFETY: the key stands there in full, and the borrow keeps the block as it is.
-        unsafe { std::slice::from_raw_parts(self.block().add(key_at), self.length_at(KEY_LENGTH_AT)) }
+        unsafe { std::slice::from_raw_parts(self.block().add(key_at), lengths.key) }
     }
 
     #[inline]
@@ -488,7 +548,7 @@ impl Entry {
     /// The bytes of the string, zero-extended to at least `min_length`, in a form that can be written to.
     pub fn bytes_mut(&mut self, min_length: usize) -> &mut [u8] {
         let word = self.word();
-        if Form::of(word) == Form::Inline && self.length_at(VALUE_LENGTH_AT) >= min_length {
+        if Form::of(word) == Form::Inline && self.lengths().value >= min_length {
             self.set_word(word | CHANGED);
             let shape = self.shape();
             // SAFETY: the inline value ends the block; `&mut self` makes the slice exclusive.
@@ -552,7 +612,7 @@ impl Entry {
         let word = self.word();
         match Form::of(word) {
             Form::Int => "int",
-            Form::Inline if word & CHANGED == 0 && self.length_at(VALUE_LENGTH_AT) <= EMBEDDED_BYTES => "embstr",
+            Form::Inline if word & CHANGED == 0 && self.lengths().value <= EMBEDDED_BYTES => "embstr",
             Form::Inline | Form::Shared | Form::Growing => RAW,
             Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => match self.value() {
                 ValueRef::Packed(kind, bytes) => crate::types::packed_encoding(kind, bytes),
@@ -588,8 +648,9 @@ impl Entry {
     fn write_expiry(&mut self, expire_at_ms: Option<u64>) {
         if let Some(at_ms) = expire_at_ms {
             debug_assert!(self.has_expiry());
+            let at = self.lengths().header_bytes();
             // SAFETY: the caller has made the field be there.
-            unsafe { self.block().add(HEADER_BYTES).cast::<u64>().write_unaligned(at_ms) }
+            unsafe { self.block().add(at).cast::<u64>().write_unaligned(at_ms) }
         }
     }
 
@@ -625,7 +686,7 @@ impl Entry {
     /// # Safety
     /// `shape` is the present shape, and whatever the value owned was moved out or dropped.
     unsafe fn forget_value(&mut self, shape: Shape) {
-        let empty = Shape::new(self.length_at(KEY_LENGTH_AT), self.has_expiry(), Form::Inline, 0);
+        let empty = Shape::new(Lengths { value: 0, ..shape.lengths }, self.has_expiry(), Form::Inline);
         // SAFETY: the block shrinks to header and key, and the header says so.
         unsafe {
             self.resize_block(shape.size, empty.size);
@@ -637,8 +698,10 @@ impl Entry {
     #[inline]
     fn replace(&mut self, value: Shaped<'_>, with_expiry: bool) {
         let old = self.shape();
-        let key_length = self.length_at(KEY_LENGTH_AT);
-        let new = Shape::new(key_length, with_expiry, value.form(), value.inline_length());
+        let Some(lengths) = old.lengths.with_value(value.inline_length()) else {
+            return self.make_anew(value, with_expiry);
+        };
+        let new = Shape::new(lengths, with_expiry, value.form());
         // SAFETY: the old value is dropped once; the block is as large as the larger shape while the key moves, and has the new
         // shape when the header is written for it.
         unsafe {
@@ -648,7 +711,7 @@ impl Entry {
             }
             if new.key_at != old.key_at {
                 let block = self.block();
-                ptr::copy(block.add(old.key_at), block.add(new.key_at), key_length);
+                ptr::copy(block.add(old.key_at), block.add(new.key_at), lengths.key);
                 self.flip_expiry_bit();
             }
             if new.size < old.size {
@@ -658,12 +721,19 @@ impl Entry {
         }
     }
 
+    /// The same with a wide header.
+    #[cold]
+    fn make_anew(&mut self, value: Shaped<'_>, with_expiry: bool) {
+        let expire_at_ms = with_expiry.then(|| self.expire_at_ms().unwrap_or_default());
+        let mut wide = Self::shaped(self.tag(), self.key(), value, expire_at_ms, self.clock());
+        wide.set_mark(self.mark());
+        *self = wide;
+    }
+
     /// Adds or removes the room for the expiry; key and value move together by 8 bytes, which keeps an aligned value aligned.
     fn shift_for_expiry(&mut self) {
         let old = self.shape();
-        let form = Form::of(self.word());
-        let lengths = (self.length_at(KEY_LENGTH_AT), self.length_at(VALUE_LENGTH_AT));
-        let new = Shape::new(lengths.0, !self.has_expiry(), form, lengths.1);
+        let new = Shape::new(old.lengths, !self.has_expiry(), Form::of(self.word()));
         // SAFETY: the block is as large as the larger shape while everything behind the header moves; flipping the bit makes the
         // pointer say what the block is.
         unsafe {
@@ -702,18 +772,17 @@ impl Entry {
         self.tagged = tag_pointer(moved, self.tagged.addr().get() & !ADDRESS);
     }
 
-    /// Writes value, form and value length.
+    /// Writes value, form and lengths.
     ///
     /// # Safety
     /// The block has the shape, which was made for this value, and holds no value that owns anything.
     #[inline]
     unsafe fn write_value(&mut self, shape: Shape, value: Shaped<'_>) {
         let word = self.word() & (CLOCK_MASK | MARK_MASK) | (value.form() as u32) << Form::SHIFT;
-        let length = value.inline_length() as u32;
         self.set_word(word);
         // SAFETY: the caller's promise; a pointer to `Bytes` or `BytesMut` is aligned by the shape.
         unsafe {
-            self.block().add(VALUE_LENGTH_AT).cast::<u32>().write(length);
+            shape.lengths.write(self.block());
             let at = self.block().add(shape.value_at);
             match value {
                 Shaped::Int(number) => at.cast::<i64>().write_unaligned(number),

@@ -26,7 +26,7 @@ const LENGTH_32: u8 = 255;
 pub const MAX_INTEGER_TEXT: usize = 20;
 
 /// An element as it stands in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item<'a> {
     Int(i64),
     Str(&'a [u8]),

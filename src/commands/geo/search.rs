@@ -1,5 +1,7 @@
 //! GEOSEARCH and GEOSEARCHSTORE, and the GEORADIUS commands that came before them.
 
+use std::ops::ControlFlow;
+
 use hashbrown::HashSet;
 
 use super::{point, unit, write_distance, write_point};
@@ -7,7 +9,7 @@ use crate::commands::error::c_string;
 use crate::commands::options::int;
 use crate::commands::zset::{Collected, lookup, store};
 use crate::commands::{Ctx, Error, Outcome};
-use crate::resp::Args;
+use crate::resp::{Args, Writer};
 use crate::types::geo::{Figure, Point, Unit};
 use crate::types::numbers::parse_f64;
 use crate::types::packed::{Item, MAX_INTEGER_TEXT};
@@ -259,111 +261,104 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A member that was found; its name is in [`Found::names`].
+/// A member that was found.
 #[derive(Clone, Copy, Debug)]
-struct Hit {
-    start: usize,
-    len: usize,
+struct Hit<'s> {
+    name: Item<'s>,
     score: f64,
     point: Point,
     distance_m: f64,
+    /// How many were found before it.
+    turn: usize,
 }
 
-#[derive(Debug, Default)]
-struct Found {
-    names: Vec<u8>,
-    hits: Vec<Hit>,
-}
-
-impl Found {
-    fn name(&self, hit: &Hit) -> &[u8] {
-        &self.names[hit.start..hit.start + hit.len]
-    }
-
-    /// Looks at all members in the cells that the figure touches, until there are `most`.
-    fn search(set: ZsetRef<'_>, figure: Figure, unit: Unit, centre: Point, most: usize) -> Found {
-        let mut found = Found::default();
-        for cell in figure.cells(unit, centre) {
-            if found.hits.len() >= most {
-                break;
-            }
-            let ranks = set.score_range(ScoreBound::Included(cell.start), ScoreBound::Excluded(cell.end));
-            for (name, score) in set.iter(ranks) {
-                let point = Point::of_score(score);
-                let Some(distance_m) = figure.distance_within(unit, centre, point) else { continue };
-                found.push(name, score, point, distance_m);
-                if found.hits.len() >= most {
-                    break;
-                }
-            }
+/// Looks at all members in the cells that the figure touches, until there are `most`.
+fn search<'s>(set: ZsetRef<'s>, figure: Figure, unit: Unit, centre: Point, most: usize) -> Vec<Hit<'s>> {
+    let mut found = Vec::new();
+    for cell in figure.cells(unit, centre) {
+        if found.len() >= most {
+            break;
         }
-        found
-    }
-
-    fn push(&mut self, name: Item<'_>, score: f64, point: Point, distance_m: f64) {
-        let start = self.names.len();
-        self.names.extend_from_slice(name.text(&mut [0; MAX_INTEGER_TEXT]));
-        self.hits.push(Hit { start, len: self.names.len() - start, score, point, distance_m });
-    }
-
-    fn sort(&mut self, order: Order) {
-        self.hits.sort_by(|a, b| {
-            let ascending = a.distance_m.total_cmp(&b.distance_m);
-            if order == Order::Ascending { ascending } else { ascending.reverse() }
+        set.for_each_from(ScoreBound::Included(cell.start), |name, score| {
+            if score >= cell.end {
+                return ControlFlow::Break(());
+            }
+            let point = Point::of_score(score);
+            if let Some(distance_m) = figure.distance_within(unit, centre, point) {
+                found.push(Hit { name, score, point, distance_m, turn: found.len() });
+            }
+            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
     }
+    found
+}
+
+/// Leaves the `most` first ones in order. Of the same distance the one that was found first comes first.
+fn sort(found: &mut Vec<Hit<'_>>, order: Order, most: usize) {
+    let compare = |a: &Hit<'_>, b: &Hit<'_>| {
+        let ascending = a.distance_m.total_cmp(&b.distance_m);
+        let by_distance = if order == Order::Ascending { ascending } else { ascending.reverse() };
+        by_distance.then(a.turn.cmp(&b.turn))
+    };
+    if most == 0 {
+        found.clear();
+    } else if most < found.len() {
+        found.select_nth_unstable_by(most - 1, compare);
+        found.truncate(most);
+    }
+    found.sort_unstable_by(compare);
 }
 
 fn run(ctx: &mut Ctx<'_>, args: &Args<'_>, form: Form, target: Target) -> Outcome {
     let source = args.get(if target == Target::First { 2 } else { 1 });
-    let set = lookup(&mut ctx.keys, source)?;
+    let Ctx { keys, out, .. } = &mut *ctx;
+    let set = lookup(keys, source)?;
     let request = Request::parse(args, form, target, set)?;
     let unit = request.figure.map_or(Unit::Metres, |(_, unit)| unit);
     let most = request.count.filter(|_| request.any).unwrap_or(usize::MAX);
     let mut found = match (set, request.centre.point(), request.figure) {
-        (Some(set), Some(centre), Some((figure, unit))) => Found::search(set, figure, unit, centre, most),
-        (_, _, _) => Found::default(),
+        (Some(set), Some(centre), Some((figure, unit))) => search(set, figure, unit, centre, most),
+        (_, _, _) => Vec::new(),
     };
-    if let Some(order) = request.order() {
-        found.sort(order);
+    let count = request.count.unwrap_or(usize::MAX);
+    match request.order() {
+        Some(order) => sort(&mut found, order, count),
+        None => found.truncate(count),
     }
-    found.hits.truncate(request.count.unwrap_or(usize::MAX));
     match request.store {
         Some(key) => {
             let name = if form == Form::Search { "geosearchstore" } else { "georadiusstore" };
             let result = to_be_stored(&found, unit, request.stores_distance);
             store(ctx, key, &result, name, result.len() as u64);
         }
-        None => reply(ctx, &found, &request, unit),
+        None => reply(out, &found, &request, unit),
     }
     Ok(())
 }
 
 /// What was found as a sorted set. A member that was found twice, as happens around the whole earth, is in it once.
-fn to_be_stored(found: &Found, unit: Unit, distances: bool) -> Collected {
+fn to_be_stored(found: &[Hit<'_>], unit: Unit, distances: bool) -> Collected {
     let mut result = Collected::default();
-    let mut seen = HashSet::with_capacity(found.hits.len());
-    for hit in &found.hits {
-        let name = found.name(hit);
-        if seen.insert(name) {
+    let mut seen = HashSet::with_capacity(found.len());
+    for hit in found {
+        if seen.insert(hit.name) {
             let score = if distances { hit.distance_m / unit.metres() } else { hit.score };
-            result.push(Item::Str(name), score);
+            result.push(hit.name, score);
         }
     }
     result.sort();
     result
 }
 
-fn reply(ctx: &mut Ctx<'_>, found: &Found, request: &Request<'_>, unit: Unit) {
-    let out = &mut ctx.out;
+fn reply(out: &mut Writer<'_>, found: &[Hit<'_>], request: &Request<'_>, unit: Unit) {
     let more = [request.with_distance, request.with_hash, request.with_coordinates].into_iter().filter(|with| *with);
     let more = more.count();
-    out.array(found.hits.len());
-    for hit in &found.hits {
+    out.array(found.len());
+    for hit in found {
         if more > 0 {
             out.array(1 + more);
         }
-        out.bulk(found.name(hit));
+        out.bulk(hit.name.text(&mut [0; MAX_INTEGER_TEXT]));
         if request.with_distance {
             write_distance(out, hit.distance_m / unit.metres());
         }

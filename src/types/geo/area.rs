@@ -17,6 +17,9 @@ const MIN_STEPS_TO_LEAVE_OUT: u32 = 2;
 /// A cell and its neighbours as (east, north), in the order in which Redis searches, which is that of unsorted replies.
 const NEIGHBOURHOOD: [(i32, i32); 9] = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
 
+/// More than distances are rounded by, in metres and as a share.
+const LATITUDE_SLACK: f64 = 1e-3;
+
 /// A unit of length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -57,7 +60,14 @@ impl Figure {
     pub fn distance_within(self, unit: Unit, centre: Point, place: Point) -> Option<f64> {
         let metres = unit.metres();
         match self {
-            Self::Circle { radius } => Some(centre.distance_m(place)).filter(|distance| *distance <= radius * metres),
+            Self::Circle { radius } => {
+                // Most of what is not within is too far to the north or south already, by more than a distance can be off.
+                let far = radius * metres * (1.0 + LATITUDE_SLACK) + LATITUDE_SLACK;
+                if place.latitude_distance_m(centre) > far {
+                    return None;
+                }
+                Some(centre.distance_m(place)).filter(|distance| *distance <= radius * metres)
+            }
             Self::Box { width, height } => {
                 if place.latitude_distance_m(centre) > height * metres / 2.0 {
                     return None;

@@ -226,6 +226,11 @@ impl Zset {
         Ascending::over(&self.tree, ranks)
     }
 
+    /// The elements from a score on, lowest first.
+    pub fn ascending_from(&self, min: ScoreBound) -> Ascending<'_> {
+        Ascending::from(&self.tree, &min.start())
+    }
+
     /// The elements of these ranks, as far as there are any, highest first.
     pub fn descending(&self, ranks: Range<usize>) -> Descending<'_> {
         Descending::over(&self.tree, ranks)

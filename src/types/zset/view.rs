@@ -1,6 +1,6 @@
 //! A sorted set of either form, to read.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::{LexBound, ScoreBound, Zset, compact};
 use crate::types::packed::Item;
@@ -96,15 +96,18 @@ impl<'a> ZsetRef<'a> {
         }
     }
 
-    /// Names and scores of these ranks, lowest first, for a walk that may end early.
-    pub fn iter(self, ranks: Range<usize>) -> impl Iterator<Item = (Item<'a>, f64)> {
-        let (small, full) = match self {
-            Self::Compact(run) => (Some(compact::ascending(run, ranks).map(|entry| (entry.name, entry.score))), None),
+    /// Names and scores from a score on, lowest first, until `each` says that it was enough.
+    pub fn for_each_from(self, min: ScoreBound, mut each: impl FnMut(Item<'a>, f64) -> ControlFlow<()>) {
+        let ended = match self {
+            Self::Compact(run) => {
+                let ranks = compact::score_range(run, min, ScoreBound::Included(f64::INFINITY));
+                compact::ascending(run, ranks).try_for_each(|entry| each(entry.name, entry.score))
+            }
             Self::Full(set) => {
-                let elements = set.ascending(ranks).map(|element| (Item::Str(element.name()), element.score()));
-                (None, Some(elements))
+                set.ascending_from(min).try_for_each(|element| each(Item::Str(element.name()), element.score()))
             }
         };
-        small.into_iter().flatten().chain(full.into_iter().flatten())
+        // Whether by `each` or by the last element.
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = ended;
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::element::ElementRef;
 use super::leaf::Leaf;
 use super::node::{Inner, Node};
+use super::order::Probe;
 use super::tree::{MAX_HEIGHT, Tree};
 
 /// So many elements are on their way from memory while one is used.
@@ -41,6 +42,26 @@ impl<'a> Path<'a> {
                     steps[depth] = Some((inner, child));
                     depth += 1;
                     (node, index) = (inner.node(child), rest);
+                }
+            }
+        }
+    }
+
+    /// The way to the first element that is not before the probe, its place in the leaf, and its index.
+    fn to_probe(tree: &'a Tree, probe: &Probe<'_>) -> (Self, usize, usize) {
+        let (mut steps, mut depth, mut node, mut before) = ([None; MAX_HEIGHT], 0, tree.root(), 0);
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.position(probe);
+                    return (Self { steps, depth, leaf }, at, before + at);
+                }
+                Node::Inner(inner) => {
+                    let child = inner.child_of(probe);
+                    before += inner.elements_before(child);
+                    steps[depth] = Some((inner, child));
+                    depth += 1;
+                    node = inner.node(child);
                 }
             }
         }
@@ -107,6 +128,14 @@ impl<'a> Ascending<'a> {
         let (path, at) = Path::to(tree, range.start);
         (at..path.leaf.len().min(at + AHEAD.min(range.len()))).for_each(|at| path.leaf.prefetch(at));
         Self { path, at, left: range.len() }
+    }
+}
+
+impl<'a> Ascending<'a> {
+    /// The elements that are not before the probe.
+    pub fn from(tree: &'a Tree, probe: &Probe<'_>) -> Self {
+        let (path, at, index) = Path::to_probe(tree, probe);
+        Self { path, at, left: tree.len() - index }
     }
 }
 
