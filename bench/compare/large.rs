@@ -41,7 +41,7 @@ fn act(case: &str, conn: &mut Conn, running: &Running, peer: &Peer) -> Result<()
     match case {
         "expiry" => {
             ask(conn, "PEXPIRE big 50")?;
-            wait_for(conn, "DBSIZE", |reply| reply == "Int(0)")?;
+            wait_for(conn, "DBSIZE", |reply| reply == ":0")?;
         }
         "FLUSHALL" => drop(ask(conn, "FLUSHALL ASYNC")?),
         "replica" => {

@@ -292,7 +292,7 @@ impl Garbage {
     }
 
     /// How many entries are left.
-    pub fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         self.tables.iter().map(Table::len).sum()
     }
 

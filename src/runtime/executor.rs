@@ -13,7 +13,7 @@ use super::mailbox::{self, Mailboxes};
 use super::reactor::{self, Core, Service};
 use super::ring::{Buffers, Ring};
 use super::task::Tasks;
-use super::{ExecutorId, clock};
+use super::{ExecutorId, clock, slice};
 
 /// Why the executors could not be started, and what to do about it.
 #[derive(Debug)]
@@ -202,6 +202,10 @@ async fn run<S: Service>(
     go: mpsc::Receiver<()>,
 ) -> io::Result<()> {
     let id = mailboxes.id();
+    if let Err(error) = slice::set(slice::Work::Serving) {
+        // A sandbox may forbid it, and all it would do is to shorten waits.
+        tracing::debug!("sched_setattr for executor {id}: {error}");
+    }
     let made = Ring::new().and_then(|ring| Buffers::register(&ring).map(|buffers| (ring, buffers)));
     let (ring, buffers) = match made {
         Ok(made) => made,

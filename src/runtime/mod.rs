@@ -23,6 +23,7 @@ pub mod net;
 pub mod prefetch;
 mod reactor;
 mod ring;
+pub mod slice;
 mod socket;
 pub mod task;
 

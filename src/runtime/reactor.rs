@@ -85,6 +85,7 @@ fn enter<S: Service>(core: &Core<S>) -> io::Result<()> {
     let mut io = core.io.borrow_mut();
     let busy = io.take_again()
         || core.tasks.runnable()
+        || core.tasks.wants_tick()
         || core.tasks.take_worked()
         || io.completions() > 0
         || io.messages_waiting();

@@ -42,6 +42,8 @@ struct Inner {
     runnable: Cell<usize>,
     /// Whether any task ran since the reactor asked.
     worked: Cell<bool>,
+    /// Waits that end with the tick.
+    next_tick: RefCell<Vec<Rc<Wake>>>,
     timers: RefCell<BinaryHeap<Reverse<Timer>>>,
     next_timer: Cell<u64>,
 }
@@ -152,6 +154,7 @@ impl Tasks {
             snapshot: executor.create_task_queue(Shares::Static(SNAPSHOT_SHARES), Latency::NotImportant, "snapshot"),
             runnable: Cell::new(0),
             worked: Cell::new(false),
+            next_tick: RefCell::new(Vec::new()),
             timers: RefCell::new(BinaryHeap::new()),
             next_timer: Cell::new(0),
         }))
@@ -179,36 +182,12 @@ impl Tasks {
         }
     }
 
-    /// Lets the reactor run before the task goes on.
+    /// Lets the reactor run before the task goes on: one whole tick. glommio's shares only say who comes first of those that may run; they would
+    /// let a task that was idle for long keep the reactor waiting.
     pub fn turn(&self) -> impl Future<Output = ()> + use<> {
-        let wake = Wake::new(&self.clone());
-        wake.wake();
-        let waiting = Waiting(wake);
-        async move {
-            let mut yielded = false;
-            // Back into glommio's queue once: the reactor's own queue comes before.
-            std::future::poll_fn(|context| {
-                if std::mem::replace(&mut yielded, true) {
-                    Poll::Ready(())
-                } else {
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            })
-            .await;
-            waiting.await;
-        }
-    }
-
-    /// The same for a task that has much to do: its whole queue gives way at once, and not only when glommio's time slice is over.
-    pub fn give_way(&self) -> impl Future<Output = ()> + use<> {
-        let wake = Wake::new(&self.clone());
-        wake.wake();
-        let waiting = Waiting(wake);
-        async move {
-            glommio::executor().yield_task_queue_now().await;
-            waiting.await;
-        }
+        let wake = Wake::new(self);
+        self.0.next_tick.borrow_mut().push(wake.clone());
+        Waiting(wake)
     }
 
     /// Waits at least that long.
@@ -239,7 +218,14 @@ impl Tasks {
         self.0.timers.borrow().peek().map(|Reverse(timer)| timer.deadline)
     }
 
+    /// Whether some task waits for a tick and nothing else.
+    pub(super) fn wants_tick(&self) -> bool {
+        !self.0.next_tick.borrow().is_empty()
+    }
+
+    /// Ends the waits for a tick, and those whose time has come.
     pub(super) fn wake_due(&self, now: Instant) {
+        self.0.next_tick.borrow_mut().drain(..).for_each(|wake| wake.wake());
         let mut timers = self.0.timers.borrow_mut();
         while timers.peek().is_some_and(|Reverse(timer)| timer.deadline <= now) {
             if let Some(Reverse(timer)) = timers.pop() {

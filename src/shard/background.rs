@@ -196,6 +196,6 @@ impl Shard {
 
     /// Keys and objects that wait to be freed.
     pub(super) fn waiting_to_be_freed(&self) -> usize {
-        self.garbage.iter().map(Garbage::len).sum::<usize>() + graveyard::len()
+        self.garbage.iter().map(Garbage::entries).sum::<usize>() + graveyard::len()
     }
 }

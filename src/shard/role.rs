@@ -5,6 +5,7 @@
 use super::{Shard, ShardIo};
 use crate::config::Config;
 use crate::keyspace::ExpiryMode;
+use crate::runtime::slice::{self, Work};
 
 /// The role of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl Shard {
     pub fn set_loading(&mut self, loading: Loading) {
         self.loading = loading;
         self.set_gates();
+        // Whoever else runs on this processor, perhaps the very primary, goes first.
+        let work = if loading == Loading::Blocking { Work::Plodding } else { Work::Serving };
+        if let Err(error) = slice::set(work) {
+            tracing::debug!("sched_setattr: {error}");
+        }
     }
 
     pub(super) fn set_role(&mut self, role: Role) {

@@ -86,7 +86,7 @@ enum Turn {
 async fn send(core: Rc<Core<Node>>, id: u64) {
     loop {
         match with_shard(&core, |shard, io| shard.snapshot_turn(io, id)) {
-            Turn::Again => core.tasks.give_way().await,
+            Turn::Again => core.tasks.turn().await,
             Turn::Wait(credit) => drop(credit.await),
             Turn::Over => return,
         }
