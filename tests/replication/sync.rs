@@ -68,11 +68,23 @@ fn compare(primary: u16, replicas: &[u16]) -> io::Result<Option<String>> {
         }
         others.push((replica, other));
     }
-    let (digest, times) = (ask(&mut conn, &["DEBUG", "DIGEST"])?, times(&mut conn)?);
+    let times = times(&mut conn)?;
     for (replica, mut other) in others {
-        let theirs = ask(&mut other, &["DEBUG", "DIGEST"])?;
-        if theirs != digest {
-            return Ok(Some(format!("the digest of {primary} is {digest:?}, that of {replica} is {theirs:?}")));
+        if !is_comparable(&mut conn)? || !is_comparable(&mut other)? {
+            let (here, there) = (values(&mut conn)?, values(&mut other)?);
+            let differs = |key: &&Key| here.get(*key) != there.get(*key);
+            if let Some(key) = here.keys().chain(there.keys()).find(differs) {
+                let (name, here, there) = (crate::common::conn::escape(&key.1), here.get(key), there.get(key));
+                return Ok(Some(format!(
+                    "database {}, key {name}: {here:?} on {primary}, {there:?} on {replica}",
+                    key.0
+                )));
+            }
+        } else {
+            let (digest, theirs) = (ask(&mut conn, &["DEBUG", "DIGEST"])?, ask(&mut other, &["DEBUG", "DIGEST"])?);
+            if theirs != digest {
+                return Ok(Some(format!("the digest of {primary} is {digest:?}, that of {replica} is {theirs:?}")));
+            }
         }
         if self::times(&mut other)? != times {
             return Ok(Some(format!("expiry times of {primary} and {replica} differ")));
@@ -112,6 +124,35 @@ fn of_every_key(conn: &mut Conn, command: &str) -> io::Result<BTreeMap<Key, Repl
         }
     }
     Ok(all)
+}
+
+/// Whether the node's digests are those of Redis 7.0: from 7.2 on, and so in Valkey, scores go into them in another form.
+fn is_comparable(conn: &mut Conn) -> io::Result<bool> {
+    Ok(!ask(conn, &["INFO", "server"])?.text().contains("valkey_version"))
+}
+
+/// Every key's value as digests would have it: sorted sets in full, of all others a digest each.
+fn values(conn: &mut Conn) -> io::Result<BTreeMap<Key, Reply>> {
+    let mut all = of_every_key(conn, "TYPE")?;
+    for ((db, key), value) in &mut all {
+        ask(conn, &["SELECT", &db.to_string()])?;
+        let is_sorted_set = *value == Reply::Simple(b"zset".to_vec());
+        let request: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"];
+        let digest: [&[u8]; 3] = [b"DEBUG", b"DIGEST-VALUE", key];
+        conn.send(if is_sorted_set { &request[..] } else { &digest[..] })?;
+        *value = match conn.read()? {
+            // Large scores are written as whole numbers by some and with an exponent by others.
+            Reply::Array(items) => Reply::Array(items.into_iter().map(of_one_form).collect()),
+            digest => digest,
+        };
+    }
+    Ok(all)
+}
+
+/// Text that is a number, as Rust prints it.
+fn of_one_form(item: Reply) -> Reply {
+    let number = std::str::from_utf8(&item.bytes()).ok().and_then(|text| text.parse::<f64>().ok());
+    number.map_or(item, |number| Reply::Bulk(number.to_string().into_bytes()))
 }
 
 /// The expiry time of every key; the digest only holds whether there is one.
