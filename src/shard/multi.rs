@@ -442,10 +442,18 @@ impl Shard {
             }
             Handler::Data(handler) => {
                 let (database, proto) = (client.database, client.proto);
-                let (tracks, applied) = (client.tracks, client.modes.applies);
-                let blocks = false;
-                let call =
-                    Call { id, handler, database, proto, touches, tracks, applied, hash: None, visiting, blocks };
+                let call = Call {
+                    id,
+                    handler,
+                    database,
+                    proto,
+                    touches,
+                    tracks: client.tracks,
+                    applied: client.modes.applies,
+                    hash: None,
+                    visiting,
+                    blocks: false,
+                };
                 self.execute_here(io, client, &call, args);
             }
             Handler::Server(server) => self.execute_server(io, client, id, server, args),

@@ -27,7 +27,6 @@ pub enum Flaw {
     Length,
     /// There are entries beyond the last ID.
     LastId,
-    /// A counter of read entries below -1.
     /// Two groups, or two consumers of a group, have the same name.
     Duplicate,
     /// An entry is pending twice in a group, or has no owner or two.

@@ -129,9 +129,7 @@ impl<'a> Ascending<'a> {
         (at..path.leaf.len().min(at + AHEAD.min(range.len()))).for_each(|at| path.leaf.prefetch(at));
         Self { path, at, left: range.len() }
     }
-}
 
-impl<'a> Ascending<'a> {
     /// The elements that are not before the probe.
     pub fn from(tree: &'a Tree, probe: &Probe<'_>) -> Self {
         let (path, at, index) = Path::to_probe(tree, probe);
