@@ -9,7 +9,7 @@ use super::string::{self, Compression};
 use super::{Reason, length, take, take_array};
 use crate::keyspace::{Kind, Value};
 use crate::types::dict::hash;
-use crate::types::numbers::{general_17, parse_f64_as_c};
+use crate::types::numbers::{general_17, parse_f64_as_c, whole};
 use crate::types::packed::{Item, MAX_INTEGER_TEXT};
 use crate::types::zset::compact::{self, Limits};
 use crate::types::zset::{Change, Zset};
@@ -183,7 +183,7 @@ pub fn write_packed(out: &mut Vec<u8>, bytes: &[u8], compression: Compression) {
     let mut writer = ListpackWriter::new(&mut listpack);
     for entry in compact::entries(bytes) {
         writer.push(entry.name);
-        match compact::whole_score(entry.score) {
+        match whole(entry.score) {
             Some(number) => writer.push(Item::Int(number)),
             // A text that is an integer's is one in a listpack.
             None => writer.push(Item::of(general_17(entry.score).as_bytes())),

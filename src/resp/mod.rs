@@ -6,10 +6,12 @@
 //! Knows nothing of commands, connections or sockets.
 
 mod args;
+mod double;
 pub mod parser;
 mod writer;
 
 pub use args::{Args, OwnedArgs, Span};
+pub use double::DoubleText;
 #[cfg(test)]
 pub use writer::written;
-pub use writer::{ATTACH_MIN_BYTES, Out, Proto, Writer, format_double};
+pub use writer::{ATTACH_MIN_BYTES, Out, Proto, Writer};

@@ -7,6 +7,8 @@
 
 use bytes::Bytes;
 
+use super::double::DoubleText;
+
 /// A value of this many bytes or more is sent from its own allocation; smaller ones are copied into the reply.
 pub const ATTACH_MIN_BYTES: usize = 16 * 1024;
 
@@ -179,14 +181,14 @@ impl<'a> Writer<'a> {
         self.header(if self.resp3() { b'>' } else { b'*' }, len as i64);
     }
 
-    /// A floating point number: RESP3 double, or a bulk string of the same digits (shortest that round-trips, as Redis 7).
+    /// A floating point number: RESP3 double, or a bulk string of the same text.
     pub fn double(&mut self, value: f64) {
         // Most are whole numbers, which need no text of their own.
         let whole = value as i64;
         if whole.unsigned_abs() < 1 << f64::MANTISSA_DIGITS && (whole as f64).to_bits() == value.to_bits() {
             return if self.resp3() { self.header(b',', whole) } else { self.bulk_int(whole) };
         }
-        let text = format_double(value);
+        let text = DoubleText::of(value);
         if self.resp3() {
             self.out.buf.push(b',');
             self.out.buf.extend_from_slice(text.as_bytes());
@@ -265,31 +267,6 @@ pub fn written(proto: Proto, write: impl FnOnce(&mut Writer<'_>)) -> String {
     String::from_utf8(out.buf).expect("text")
 }
 
-/// The shortest decimal form that reads back as `value`; `inf`, `-inf` and `nan` in Redis's spelling.
-pub fn format_double(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf".into() } else { "-inf".into() };
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0".into() } else { "0".into() };
-    }
-    let magnitude = value.abs();
-    if (1e-5..1e17).contains(&magnitude) {
-        return format!("{value}");
-    }
-    // `1e+20`, `1.5e-7`: C's exponent form, which has a sign and at least two digits.
-    let text = format!("{value:e}");
-    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
-    let (sign, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => ('-', digits),
-        None => ('+', exponent),
-    };
-    format!("{mantissa}e{sign}{digits:0>2}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,14 +302,5 @@ mod tests {
         });
         assert_eq!(out.buf, b":7\r\n~2\r\n$1\r\na\r\n$16384\r\n\r\n");
         assert_eq!(out.attached[0].0, out.buf.len() - 2);
-    }
-
-    #[test]
-    fn doubles_read_as_redis_prints_them() {
-        for (value, text) in
-            [(3.0, "3"), (0.1, "0.1"), (1e20, "1e+20"), (1.5e-7, "1.5e-07"), (f64::INFINITY, "inf"), (-0.0, "-0")]
-        {
-            assert_eq!(format_double(value), text);
-        }
     }
 }

@@ -125,6 +125,14 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
     Some(number.iter().fold(0, add).saturating_mul(factor))
 }
 
+/// The value as an integer, if it is one and not beyond 2^62: what Redis writes, and in a small sorted set keeps, as an integer.
+/// Minus zero is 0.
+pub fn whole(value: f64) -> Option<i64> {
+    const MOST: f64 = (1u64 << 62) as f64;
+    let whole = value as i64;
+    (value.abs() <= MOST && whole as f64 == value).then_some(whole)
+}
+
 /// A number with 17 significant digits, as C's `%.17g` prints it: every double has its own text.
 pub fn general_17(value: f64) -> String {
     const DIGITS: i32 = 17;

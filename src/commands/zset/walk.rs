@@ -9,7 +9,7 @@ use super::{Shape, lookup, write_name};
 use crate::commands::options::int;
 use crate::commands::scan_options::{self, NoValues, ScanOptions};
 use crate::commands::{Ctx, Error, Outcome};
-use crate::resp::{Args, Writer, format_double};
+use crate::resp::{Args, DoubleText, Writer};
 use crate::types::numbers::general_17;
 use crate::types::packed::Item;
 use crate::types::zset::{Direction, ZsetRef, compact};
@@ -121,7 +121,8 @@ pub fn zscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
                 let name = entry.name.text(&mut room);
                 if options.wants(name) {
                     found.push(name);
-                    found.push(score_text(entry.score).as_bytes());
+                    // In Redis a small set keeps no sign of a zero.
+                    found.push(DoubleText::of(entry.score + 0.0).as_bytes());
                 }
             }
             0
@@ -135,9 +136,4 @@ pub fn zscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         }),
     });
     Ok(())
-}
-
-/// A score as a small set keeps it in Redis: a whole number in full, however many zeros it ends with.
-fn score_text(score: f64) -> String {
-    compact::whole_score(score).map_or_else(|| format_double(score), |whole| whole.to_string())
 }

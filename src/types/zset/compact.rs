@@ -84,13 +84,6 @@ fn push_score(out: &mut Vec<u8>, score: f64) {
     packed::push_item(out, Item::Str(&full));
 }
 
-/// The score, if it is one that Redis keeps as an integer in a small set: a whole number that half of all integers reach.
-pub fn whole_score(score: f64) -> Option<i64> {
-    const MOST: f64 = (1u64 << 62) as f64;
-    let whole = score as i64;
-    (score.abs() <= MOST && whole as f64 == score).then_some(whole)
-}
-
 #[inline]
 fn score_of(item: Item<'_>) -> f64 {
     match item {
