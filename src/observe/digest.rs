@@ -12,7 +12,7 @@ use crate::types::hash::compact;
 use crate::types::list::{Side, compact as compact_list};
 use crate::types::numbers;
 use crate::types::set::SetRef;
-use crate::types::stream::{Id, Stream};
+use crate::types::stream::{Entries, Id, Stream};
 use crate::types::zset::compact as compact_zset;
 
 /// Mixed into the digest of a key that has an expiry; the time itself is not, as it differs between nodes.
@@ -147,7 +147,8 @@ fn mix_scored(digest: &mut Digest, name: &[u8], score: f64) {
 }
 
 fn mix_stream(digest: &mut Digest, stream: &Stream) {
-    for entry in stream.log().range(Id::MIN, Id::MAX) {
+    let mut entries = stream.log().range(Id::MIN, Id::MAX);
+    while let Some(entry) = entries.next() {
         digest.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
         for (name, value) in entry.fields() {
             digest.mix(name.text(&mut [0; _]));

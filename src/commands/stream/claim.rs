@@ -8,7 +8,7 @@ use crate::commands::options::int;
 use crate::commands::{Ctx, Error, Outcome};
 use crate::resp::{Args, Writer};
 use crate::types::numbers::parse_i64;
-use crate::types::stream::{Consumer, Group, Id, Log, Owner, Pending};
+use crate::types::stream::{Consumer, Entries, Group, Id, Log, Owner, Pending};
 
 /// XACK key group id [id ...]
 pub fn xack(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {

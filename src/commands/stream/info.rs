@@ -4,7 +4,7 @@ use super::{at_most, no_group, now_ms, stream, write_entries, write_entry, write
 use crate::commands::options::int;
 use crate::commands::{Ctx, Error, Outcome, introspect, table};
 use crate::resp::{Args, Writer};
-use crate::types::stream::{Consumer, Group, Id, Log, Stream};
+use crate::types::stream::{Consumer, Entries, Group, Id, Log, Stream};
 
 /// Entries that FULL shows of each list, unless a COUNT says otherwise.
 const SHOWN: u64 = 10;
@@ -98,11 +98,10 @@ pub fn xinfo_stream(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 
 fn write_edges(out: &mut Writer<'_>, stream: &Stream) {
     let log = stream.log();
-    let first = log.range(Id::MIN, Id::MAX).next();
-    let last = log.range_reversed(Id::MIN, Id::MAX).next();
+    let (mut up, mut down) = (log.range(Id::MIN, Id::MAX), log.range_reversed(Id::MIN, Id::MAX));
     out.bulk_str("groups");
     out.int(stream.groups().len() as i64);
-    for (name, entry) in [("first-entry", first), ("last-entry", last)] {
+    for (name, entry) in [("first-entry", up.next()), ("last-entry", down.next())] {
         out.bulk_str(name);
         match entry {
             Some(entry) => write_entry(out, &entry),
@@ -113,7 +112,7 @@ fn write_edges(out: &mut Writer<'_>, stream: &Stream) {
 
 fn write_full(out: &mut Writer<'_>, stream: &Stream, shown: usize) {
     out.bulk_str("entries");
-    write_entries(out, stream.log().range(Id::MIN, Id::MAX).take(shown));
+    write_entries(out, stream.log().range(Id::MIN, Id::MAX), shown);
     out.bulk_str("groups");
     out.array(stream.groups().len());
     for group in stream.groups() {
@@ -168,7 +167,7 @@ fn radix_tree_nodes(log: &Log) -> usize {
     // Where the IDs seen so far part from the last one, ascending.
     let mut forks: Vec<usize> = Vec::new();
     let mut last: Option<[u8; ID_BYTES]> = None;
-    for block in log.all_blocks() {
+    for block in log.outlines() {
         let id = block.first().to_bytes();
         if let Some(last) = last {
             let common = id.iter().zip(&last).take_while(|(a, b)| a == b).count();

@@ -34,7 +34,7 @@ use crate::keyspace::{EventClass, Held, HeldMut, KeyView};
 use crate::resp::{Args, Writer};
 use crate::types::numbers::parse_i64;
 use crate::types::packed::Item;
-use crate::types::stream::{BoundError, Entry, Group, Id, MAX_ID_TEXT, Owner, Pending, SetIdError, Stream};
+use crate::types::stream::{BoundError, Entries, Entry, Group, Id, MAX_ID_TEXT, Owner, Pending, SetIdError, Stream};
 
 const INVALID_ID: Error = Error::text("ERR Invalid stream ID specified as stream command argument");
 
@@ -121,10 +121,12 @@ fn write_entry(out: &mut Writer<'_>, entry: &Entry<'_>) {
     }
 }
 
-/// Writes the entries, as an array.
-fn write_entries<'e>(out: &mut Writer<'_>, entries: impl Iterator<Item = Entry<'e>>) {
+/// Writes the entries, as an array of `most` at most.
+fn write_entries(out: &mut Writer<'_>, mut entries: impl Entries, most: usize) {
     let (mark, mut count) = (out.mark(), 0);
-    for entry in entries {
+    while count < most
+        && let Some(entry) = entries.next()
+    {
         write_entry(out, &entry);
         count += 1;
     }

@@ -39,10 +39,10 @@ fn range(ctx: &mut Ctx<'_>, args: &Args<'_>, direction: Direction) -> Outcome {
     match (count, direction) {
         (Some(0), _) => ctx.out.null_array(),
         (count, Direction::Up) => {
-            write_entries(&mut ctx.out, log.range(start, end).take(at_most(count.unwrap_or(0))));
+            write_entries(&mut ctx.out, log.range(start, end), at_most(count.unwrap_or(0)));
         }
         (count, Direction::Down) => {
-            write_entries(&mut ctx.out, log.range_reversed(start, end).take(at_most(count.unwrap_or(0))));
+            write_entries(&mut ctx.out, log.range_reversed(start, end), at_most(count.unwrap_or(0)));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::commands::error::c_string;
 use crate::commands::{Ctx, Error, Outcome};
 use crate::keyspace::Kind;
 use crate::resp::{Args, OwnedArgs, Proto, Writer};
-use crate::types::stream::{Group, Id, Log, MAX_ID_TEXT, Owner, Stream};
+use crate::types::stream::{Entries, Group, Id, Log, MAX_ID_TEXT, Owner, Stream};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
@@ -122,7 +122,7 @@ pub fn xread(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         let log = stream.log();
         let Some(start) = after.next().filter(|_| log.last_live_id() > Some(after)) else { continue };
         begin_stream(&mut ctx.out, key);
-        write_entries(&mut ctx.out, log.range(start, Id::MAX).take(at_most(options.count)));
+        write_entries(&mut ctx.out, log.range(start, Id::MAX), at_most(options.count));
         served += 1;
     }
     if served > 0 {
@@ -338,7 +338,10 @@ impl Delivery<'_> {
     fn write(&self, out: &mut Writer<'_>, group: &mut Group, count: usize, telling: &mut Telling<'_, '_>) {
         let (mark, mut written) = (out.mark(), 0);
         let Some(start) = group.last_id.next() else { return out.array(0) };
-        for entry in self.log.range(start, Id::MAX).take(count) {
+        let mut entries = self.log.range(start, Id::MAX);
+        while written < count
+            && let Some(entry) = entries.next()
+        {
             group.advance(self.log, entry.id);
             write_entry(out, &entry);
             if self.acknowledged == Acknowledged::Later {

@@ -32,7 +32,7 @@ pub fn write_blocks(
             return Some(block.first());
         }
         listpack.clear();
-        write_block(&mut listpack, block);
+        write_block(&mut listpack, &block);
         string::write_bytes(out, &block.first().to_bytes(), compression);
         string::write_bytes(out, &listpack, compression);
     }

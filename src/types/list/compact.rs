@@ -10,6 +10,7 @@ use std::ops::{ControlFlow, Range};
 use super::encoding::{LISTPACK_FRAME_BYTES, Limit};
 use super::run::{self, Side, Tally};
 use crate::types::packed::{self, Item};
+use crate::types::scratch::with_scratch;
 
 /// The number of elements, little endian.
 const HEADER_BYTES: usize = 2;
@@ -85,7 +86,7 @@ pub fn visit<F>(compact: &[u8], side: Side, skip: usize, each: F) -> ControlFlow
 where
     F: FnMut(usize, Item<'_>) -> ControlFlow<()>,
 {
-    super::scratch::with_scratch(|scratch| run::visit(run(compact), side, skip, &mut scratch.starts, each))
+    with_scratch(|scratch| run::visit(run(compact), side, skip, &mut scratch.starts, each))
 }
 
 /// Visits the indexes of elements equal to a text, from a side, among the first `max_compared` from there.
@@ -94,7 +95,7 @@ where
     F: FnMut(usize) -> ControlFlow<()>,
 {
     let count = len(compact);
-    super::scratch::with_scratch(|scratch| {
+    with_scratch(|scratch| {
         super::encode_needle(&mut scratch.needle, text);
         run::visit_matches(run(compact), &scratch.needle, side, 0, &mut scratch.starts, |index| {
             let passed = if side == Side::Front { index } else { count - 1 - index };
@@ -180,7 +181,7 @@ pub fn insert(compact: &[u8], index: usize, text: &[u8], out: &mut Vec<u8>) {
 /// Removes up to `max` elements equal to a text, those nearest the side first. Returns how many.
 pub fn remove(compact: &[u8], text: &[u8], side: Side, max: usize, out: &mut Vec<u8>) -> usize {
     begin(out, compact.len());
-    let removed = super::scratch::with_scratch(|scratch| {
+    let removed = with_scratch(|scratch| {
         super::encode_needle(&mut scratch.needle, text);
         run::remove(run(compact), &scratch.needle, side, max, &mut scratch.starts, out)
     });

@@ -4,12 +4,13 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::node::{NODE_BYTES, Node, Packing};
+use super::node::{NODE_BYTES, Node};
 use super::run::{self, Side, Tally};
-use super::scratch::{Lz4, Scratch, with_scratch};
 use super::tree::{By, Tree};
 use super::{List, encode_needle};
+use crate::types::lz4::{Lz4, Packing};
 use crate::types::packed::Item;
+use crate::types::scratch::{Scratch, with_scratch};
 
 /// A node that has become this small is joined with a neighbour, if both together leave room.
 const SMALL_NODE_BYTES: usize = NODE_BYTES / 4;

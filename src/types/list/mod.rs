@@ -17,7 +17,6 @@ pub mod encoding;
 mod end;
 mod node;
 mod run;
-mod scratch;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,13 +26,14 @@ use std::ops::ControlFlow;
 pub use edit::Debris;
 use encoding::{Encoding, LISTPACK_FRAME_BYTES, Limit};
 use end::End;
-use node::{Node, Packing};
+use node::Node;
 pub use run::Side;
 use run::Tally;
-use scratch::{Lz4, Scratch, with_scratch};
 use tree::{By, Tree};
 
+use crate::types::lz4::{Attempts, Lz4, Packing};
 use crate::types::packed::{self, Item};
+use crate::types::scratch::{Scratch, with_scratch};
 
 /// How many nodes at either end are left uncompressed as the list grows (`list-compress-depth`); what is between them is compressed,
 /// where that saves memory. A compressed node that comes near an end again stays so until it becomes the end or is changed.
@@ -53,34 +53,6 @@ impl PlainEnds {
     /// `list-compress-depth` as it is written, 0 for no compression.
     pub fn from_directive(depth: u32) -> PlainEnds {
         if depth == 0 { PlainEnds::All } else { PlainEnds::Nodes(depth) }
-    }
-}
-
-/// After an attempt that saved nothing at most so many nodes are left as they are, before the next attempt.
-const MAX_PATIENCE: u8 = 63;
-
-/// Whether nodes are worth an attempt to compress them: no longer each, once some were not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Attempts {
-    patience: u8,
-    left_out: u8,
-}
-
-impl Attempts {
-    fn next(&mut self) -> Packing {
-        if self.left_out < self.patience {
-            self.left_out += 1;
-            return Packing::Plain;
-        }
-        Packing::Compressed
-    }
-
-    fn learn(&mut self, became: Packing) {
-        self.left_out = 0;
-        self.patience = match became {
-            Packing::Compressed => 0,
-            Packing::Plain => (2 * self.patience + 1).min(MAX_PATIENCE),
-        };
     }
 }
 

@@ -10,26 +10,14 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::Arc;
 
 use super::run::Tally;
-use super::scratch::{self, Lz4};
+use crate::types::lz4::{self, Lz4, Packing};
 
 /// Most bytes of a node of several elements: with the two counters in front an allocation of 2 KiB. Smaller would cost more for the
 /// node itself, larger makes unpacking and copying a node slower.
 pub const NODE_BYTES: usize = if cfg!(test) { 64 } else { 2048 - COUNTER_BYTES };
 
-/// Larger nodes, which are single elements, stay uncompressed: reading a bit of one would take too long.
-const MAX_COMPRESSED_BYTES: usize = 32 << 10;
-/// Smaller ones as well: nothing to gain.
-const MIN_COMPRESSED_BYTES: usize = if cfg!(test) { 16 } else { 128 };
-
 /// What an `Arc` keeps in front.
 const COUNTER_BYTES: usize = 16;
-
-/// Whether to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    Plain,
-    Compressed,
-}
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -43,8 +31,7 @@ pub struct Node {
 impl Node {
     pub fn new(run: &[u8], tally: Tally, packing: Packing, lz4: &mut Lz4) -> Self {
         debug_assert!(tally.count == 1 || (tally.count > 1 && run.len() <= NODE_BYTES));
-        let compressible = (MIN_COMPRESSED_BYTES..=MAX_COMPRESSED_BYTES).contains(&run.len());
-        let compressed = if packing == Packing::Compressed && compressible { lz4.compress(run) } else { None };
+        let compressed = if packing == Packing::Compressed { lz4.compress(run) } else { None };
         let (data, packing) = match compressed {
             Some(packed) => (packed, Packing::Compressed),
             None => (run, Packing::Plain),
@@ -58,7 +45,7 @@ impl Node {
     pub fn run<'a>(&'a self, room: &'a mut Vec<u8>) -> &'a [u8] {
         match self.packing {
             Packing::Plain => &self.data,
-            Packing::Compressed => scratch::decompress(&self.data, self.run_bytes as usize, room),
+            Packing::Compressed => lz4::decompress(&self.data, self.run_bytes as usize, room),
         }
     }
 

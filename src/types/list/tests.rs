@@ -348,13 +348,6 @@ fn compression_leaves_the_ends_alone_and_gives_up_where_it_saves_nothing() {
             assert_eq!(*packing == Packing::Compressed, inner.contains(&at), "{at} of {}", packings.len());
         }
     }
-    let mut list = List::new(PlainEnds::Nodes(1));
-    let mut state = 1u64;
-    for _ in 0..10_000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        list.push(Side::Back, format!("{:x}", state >> 8).as_bytes());
-    }
-    assert_eq!(list.attempts.patience, MAX_PATIENCE);
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //!
 //! The bytes are this process's own and trusted.
 
+use std::ops::Deref;
+
 use super::id::Id;
 use super::listpack::{EMPTY_BYTES, int_bytes, item_bytes};
 use crate::types::packed::{self, Item, Items};
@@ -75,19 +77,65 @@ pub enum State {
     Deleted,
 }
 
-#[derive(Clone)]
-pub struct Block {
+/// What is known of a block without reading its run.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
     first: Id,
     last: Id,
     live: u32,
     deleted: u32,
     listpack_bytes: u32,
-    /// Number of the block's fields, and where their names end in `run`.
+    /// Number of the block's fields, and where their names end in the run.
     fields: u32,
     fields_end: u32,
     /// Where the last entry begins.
     last_at: u32,
+}
+
+impl Outline {
+    /// The ID of the first entry, which may be deleted.
+    #[inline]
+    pub fn first(&self) -> Id {
+        self.first
+    }
+
+    /// The ID of the last entry, which may be deleted.
+    #[inline]
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// Number of entries that are not deleted.
+    #[inline]
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Number of deleted entries that are still there.
+    #[inline]
+    pub fn deleted(&self) -> u32 {
+        self.deleted
+    }
+
+    /// What the block takes in Redis.
+    pub fn listpack_bytes(&self) -> usize {
+        self.listpack_bytes as usize
+    }
+}
+
+#[derive(Clone)]
+pub struct Block {
+    outline: Outline,
     run: Vec<u8>,
+}
+
+impl Deref for Block {
+    type Target = Outline;
+
+    #[inline]
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
 }
 
 /// An entry as the walk over a block finds it.
@@ -129,31 +177,9 @@ impl Block {
         let fixed = 3 * int_bytes(0) + int_bytes(i64::from(fields));
         let listpack_bytes = (EMPTY_BYTES + fixed + bytes) as u32;
         let end = run.len() as u32;
-        Self { first, last: first, live: 0, deleted: 0, listpack_bytes, fields, fields_end: end, last_at: end, run }
-    }
-
-    /// The ID of its first entry, which may be deleted.
-    #[inline]
-    pub fn first(&self) -> Id {
-        self.first
-    }
-
-    /// The ID of its last entry, which may be deleted.
-    #[inline]
-    pub fn last(&self) -> Id {
-        self.last
-    }
-
-    /// Number of entries that are not deleted.
-    #[inline]
-    pub fn live(&self) -> u32 {
-        self.live
-    }
-
-    /// Number of deleted entries that are still here.
-    #[inline]
-    pub fn deleted(&self) -> u32 {
-        self.deleted
+        let (fields_end, last_at) = (end, end);
+        let outline = Outline { first, last: first, live: 0, deleted: 0, listpack_bytes, fields, fields_end, last_at };
+        Self { outline, run }
     }
 
     /// Whether an entry with so many bytes of text has to begin another block.
@@ -182,15 +208,19 @@ impl Block {
         packed::items(self.names_run())
     }
 
-    /// What the block takes in Redis.
-    pub fn listpack_bytes(&self) -> usize {
-        self.listpack_bytes as usize
+    /// A block of an outline and the run that belongs to it.
+    pub(super) fn of_parts(outline: Outline, run: Vec<u8>) -> Self {
+        Self { outline, run }
     }
 
-    /// Bytes of the run.
     #[inline]
-    pub fn run_bytes(&self) -> usize {
-        self.run.len()
+    pub(super) fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    #[inline]
+    pub(super) fn run(&self) -> &[u8] {
+        &self.run
     }
 
     #[inline]
@@ -229,7 +259,7 @@ impl Block {
         }
         let per_element = if text_bytes < 192 { 1 } else { 5 };
         self.reserve(head.len + MAX_VARINT / 2 + text_bytes + per_element * elements);
-        self.last_at = self.run.len() as u32;
+        self.outline.last_at = self.run.len() as u32;
         self.run.extend_from_slice(head.bytes());
         let mut bytes = 0;
         if fields == Fields::Same && count == 1 {
@@ -251,8 +281,8 @@ impl Block {
         let (delta, extra) = (Delta::between(self.first, id), usize::from(fields == Fields::Own));
         bytes += int_bytes(0) + int_bytes(delta.ms) + int_bytes(delta.seq) + count_bytes;
         bytes += int_bytes((3 + elements + extra) as i64);
-        self.listpack_bytes += bytes as u32;
-        self.last = id;
+        self.outline.listpack_bytes += bytes as u32;
+        self.outline.last = id;
         match state {
             State::Live => self.set_counts(self.live + 1, self.deleted),
             State::Deleted => self.set_counts(self.live, self.deleted + 1),
@@ -261,8 +291,10 @@ impl Block {
 
     fn set_counts(&mut self, live: u32, deleted: u32) {
         let bytes = |live: u32, deleted: u32| (int_bytes(i64::from(live)) + int_bytes(i64::from(deleted))) as u32;
-        self.listpack_bytes = self.listpack_bytes + bytes(live, deleted) - bytes(self.live, self.deleted);
-        (self.live, self.deleted) = (live, deleted);
+        let outline = &mut self.outline;
+        outline.listpack_bytes += bytes(live, deleted);
+        outline.listpack_bytes -= bytes(outline.live, outline.deleted);
+        (outline.live, outline.deleted) = (live, deleted);
     }
 
     /// Makes room, growing by half: a stream may stay small.

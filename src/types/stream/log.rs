@@ -3,6 +3,8 @@
 //! Invariants
 //! - every block has a live entry; IDs rise strictly through the blocks
 //! - the last block is the tail, which takes new entries; all others are sealed, in the index, and written to only when an entry is deleted
+//! - the first block is plain, as trimming and reading from the beginning go on there, and so are the last ones; those between are
+//!   compressed where that saves memory, apart from one in which an entry was just deleted
 //! - `first_id` is the ID of the first live entry, which begins at `first_at` in the first block; 0-0 in an empty stream
 //! - no entry is beyond `last_id`
 //!
@@ -10,16 +12,19 @@
 //!
 //! Where blocks end, what trimming drops and how counters move is as in Redis 7.0 (`t_stream.c`).
 
-use std::mem::size_of;
 use std::sync::Arc;
 
-use super::block::{Block, BlockLimits, Fields, Head, MAX_BLOCK_BYTES, State};
+use super::block::{Block, BlockLimits, Fields, Head, MAX_BLOCK_BYTES, Outline, State};
 use super::id::{Id, NewId};
+use super::iter::Entries;
 use super::ordered::{Ordered, Position};
+use super::sealed::{Opened, Sealed, plain_bytes};
+use crate::types::lz4::{Attempts, Packing};
 use crate::types::packed::Item;
+use crate::types::scratch::with_scratch;
 
-/// An `Arc` with a block, without the block's run.
-const BLOCK_BYTES: usize = size_of::<Block>() + 16;
+/// So many sealed blocks before the tail stay plain: who follows the stream reads there.
+const PLAIN_BLOCKS: usize = if cfg!(test) { 2 } else { 16 };
 
 /// A new block has as much room as the sealed one before it took, up to this.
 const MAX_FORESEEN_BYTES: usize = 4096;
@@ -72,10 +77,13 @@ pub struct Log {
     last_id: Id,
     max_deleted_id: Id,
     first_at: usize,
-    sealed: Ordered<Arc<Block>>,
+    pub(super) sealed: Ordered<Sealed>,
     tail: Option<Arc<Block>>,
     /// Bytes of the sealed blocks.
     sealed_bytes: usize,
+    attempts: Attempts,
+    /// The compressed block that was last opened to be changed, by its first ID: the next one to be opened has it compressed again.
+    changed: Option<Id>,
 }
 
 /// Where a block is. Valid until the log changes.
@@ -126,26 +134,27 @@ impl Log {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
-    /// All blocks, in order.
-    pub fn all_blocks(&self) -> impl Iterator<Item = &Block> {
-        self.blocks_at(self.front())
+    /// What is known of all blocks without reading them, in order.
+    pub fn outlines(&self) -> impl Iterator<Item = &Outline> {
+        self.places(self.front()).filter_map(|place| self.outline(place))
     }
 
     /// The blocks whose first ID is this or greater, in order.
-    pub fn blocks_from(&self, id: Id) -> impl Iterator<Item = &Block> {
+    pub fn blocks_from(&self, id: Id) -> impl Iterator<Item = Opened<'_>> {
         let sealed = self.sealed.ceiling(id);
         let first = if self.sealed.at(sealed).is_some() { Some(Place::Sealed(sealed)) } else { self.back() };
-        self.blocks_at(first).skip_while(move |block| block.first() < id)
+        let places = self.places(first);
+        let places = places.skip_while(move |place| self.outline(*place).is_some_and(|block| block.first() < id));
+        places.filter_map(|place| self.block(place))
     }
 
-    fn blocks_at(&self, first: Option<Place>) -> impl Iterator<Item = &Block> {
-        let places = std::iter::successors(first, |place| self.next_place(*place));
-        places.filter_map(|place| self.block(place))
+    fn places(&self, first: Option<Place>) -> impl Iterator<Item = Place> {
+        std::iter::successors(first, |place| self.next_place(*place))
     }
 
     /// The ID of the first block, which is what a replica is told in place of an approximate MINID; the greatest ID if there is none.
     pub fn first_block_id(&self) -> Id {
-        self.front().map_or(Id::MAX, |place| self.block(place).map_or(Id::MAX, Block::first))
+        self.front().and_then(|place| self.outline(place)).map_or(Id::MAX, Outline::first)
     }
 
     /// The last entry's ID.
@@ -202,7 +211,7 @@ impl Log {
         let full = self.tail.as_ref().is_none_or(|tail| tail.is_full(text_bytes, limits));
         if full {
             let capacity =
-                self.tail.as_ref().map_or(0, |tail| (tail.run_bytes() + tail.run_bytes() / 32).min(MAX_FORESEEN_BYTES));
+                self.tail.as_ref().map_or(0, |tail| (tail.run().len() + tail.run().len() / 32).min(MAX_FORESEEN_BYTES));
             let names = names.map(Item::of);
             self.push_block(Block::new(id, names, capacity));
         }
@@ -217,8 +226,54 @@ impl Log {
             if let Some(full) = Arc::get_mut(&mut full) {
                 full.seal();
             }
-            self.sealed_bytes += block_bytes(&full);
-            self.sealed.insert(full.first(), full);
+            self.sealed_bytes += plain_bytes(&full);
+            self.sealed.insert(full.first(), Sealed::Plain(full));
+            self.compress_behind();
+        }
+    }
+
+    /// Compresses the block that has just become the last but [`PLAIN_BLOCKS`].
+    fn compress_behind(&mut self) {
+        if self.sealed.len() <= PLAIN_BLOCKS + 1 || self.attempts.next() == Packing::Plain {
+            return;
+        }
+        let last = self.sealed.last_position();
+        let Some(position) = (0..PLAIN_BLOCKS).try_fold(last, |at, _| at.map(|at| self.sealed.prev(at))).flatten()
+        else {
+            return;
+        };
+        let became = if self.compress(position) { Packing::Compressed } else { Packing::Plain };
+        self.attempts.learn(became);
+    }
+
+    /// Compresses a sealed block, if that saves memory; whether it is compressed now.
+    fn compress(&mut self, position: Position) -> bool {
+        let Some(block) = self.sealed.value_mut(position) else { return false };
+        self.sealed_bytes -= block.heap_bytes();
+        let compressed = with_scratch(|scratch| block.compress(&mut scratch.lz4));
+        self.sealed_bytes += block.heap_bytes();
+        compressed
+    }
+
+    /// Makes a compressed block plain for good.
+    fn open_for_good(&mut self, position: Position) {
+        if self.sealed.at(position).is_some_and(|(_, block)| block.is_compressed())
+            && let Some(block) = self.sealed.value_mut(position)
+        {
+            self.sealed_bytes -= block.heap_bytes();
+            self.sealed_bytes += plain_bytes(block.plain_mut());
+        }
+    }
+
+    /// To be called before a block is changed: if it is compressed, it is the one that may be left open from now on.
+    fn before_change(&mut self, place: Place) {
+        let Place::Sealed(position) = place else { return };
+        let Some((id, block)) = self.sealed.at(position) else { return };
+        if block.is_compressed()
+            && let Some(before) = self.changed.replace(id).and_then(|id| self.sealed.find(id))
+            && before != Position::FIRST
+        {
+            self.compress(before);
         }
     }
 
@@ -285,6 +340,7 @@ impl Log {
 
     fn find(&self, id: Id) -> Option<(Place, Head)> {
         let place = self.seek(id)?;
+        self.outline(place).filter(|block| id <= block.last())?;
         Some((place, self.block(place)?.find(id)?))
     }
 
@@ -293,11 +349,14 @@ impl Log {
         let Some((place, head)) = self.find(id) else { return false };
         self.length -= 1;
         let mut from = Some(head);
-        if self.block(place).is_some_and(|block| block.live() == 1) {
+        if self.outline(place).is_some_and(|block| block.live() == 1) {
             self.remove_block(place);
             from = None;
-        } else if let Some(block) = self.block_mut(place) {
-            block.mark_deleted(head.at);
+        } else {
+            self.before_change(place);
+            if let Some(block) = self.block_mut(place) {
+                block.mark_deleted(head.at);
+            }
         }
         self.max_deleted_id = self.max_deleted_id.max(id);
         if id == self.first_id {
@@ -310,7 +369,7 @@ impl Log {
     pub fn trim(&mut self, keep: Keep, precision: Precision) -> u64 {
         let mut trimmed = 0;
         while let Some(place) = self.front()
-            && let Some(front) = self.block(place)
+            && let Some(front) = self.outline(place)
         {
             let entries = u64::from(front.live());
             let whole = match keep {
@@ -347,7 +406,7 @@ impl Log {
                 Keep::Last(entries) => self.length <= entries,
                 Keep::From(id) => head.id >= id,
             };
-            let last = self.block(place).is_none_or(|block| block.live() == 1);
+            let last = self.outline(place).is_none_or(|block| block.live() == 1);
             if done {
                 break;
             }
@@ -369,6 +428,7 @@ impl Log {
 
     /// Finds the first live entry of the first block: behind the entry `from` of that block, or from its beginning.
     fn find_first(&mut self, from: Option<Head>) {
+        self.open_for_good(Position::FIRST);
         let first = self.front().and_then(|place| self.block(place)).and_then(|block| {
             let (mut at, mut before) = from.map_or_else(|| block.start(), |head| (head.end, head.id));
             loop {
@@ -434,10 +494,18 @@ impl Log {
     }
 
     #[inline]
-    pub(super) fn block(&self, place: Place) -> Option<&Block> {
+    fn outline(&self, place: Place) -> Option<&Outline> {
         match place {
-            Place::Sealed(position) => self.sealed.at(position).map(|(_, block)| &**block),
-            Place::Tail => self.tail.as_deref(),
+            Place::Sealed(position) => self.sealed.at(position).map(|(_, block)| block.outline()),
+            Place::Tail => self.tail.as_deref().map(Block::outline),
+        }
+    }
+
+    #[inline]
+    pub(super) fn block(&self, place: Place) -> Option<Opened<'_>> {
+        match place {
+            Place::Sealed(position) => self.sealed.at(position).map(|(_, block)| block.open()),
+            Place::Tail => self.tail.as_deref().map(Opened::Stored),
         }
     }
 
@@ -445,10 +513,10 @@ impl Log {
         match place {
             Place::Sealed(position) => {
                 let block = self.sealed.value_mut(position)?;
-                // A copy has no more room than it needs.
-                self.sealed_bytes -= block.run_capacity();
-                let block = Arc::make_mut(block);
-                self.sealed_bytes += block.run_capacity();
+                // Unpacked, or a copy: it has no more room than it needs.
+                self.sealed_bytes -= block.heap_bytes();
+                let block = Arc::make_mut(block.plain_mut());
+                self.sealed_bytes += plain_bytes(block);
                 Some(block)
             }
             Place::Tail => self.tail.as_mut().map(Arc::make_mut),
@@ -459,37 +527,34 @@ impl Log {
         match place {
             Place::Sealed(position) => {
                 if let Some(block) = self.sealed.remove_at(position) {
-                    self.sealed_bytes -= block_bytes(&block);
+                    self.sealed_bytes -= block.heap_bytes();
                 }
             }
-            Place::Tail => self.take_tail(),
+            Place::Tail => self.tail = self.take_last_sealed().map(Sealed::into_plain),
         }
     }
 
-    /// Drops the tail; the sealed block before it is the next tail, and goes on growing if it has room.
-    fn take_tail(&mut self) {
-        self.tail = self.sealed.pop_last().map(|(_, block)| block);
-        if let Some(block) = &self.tail {
-            self.sealed_bytes -= block_bytes(block);
-        }
+    /// Takes the last sealed block out: to be the next tail, which goes on growing if it has room.
+    fn take_last_sealed(&mut self) -> Option<Sealed> {
+        let (_, block) = self.sealed.pop_last()?;
+        self.sealed_bytes -= block.heap_bytes();
+        Some(block)
     }
 
     /// See [`super::Stream::drop_some`]: frees about `budget` entries; how many.
     pub(super) fn drop_some(&mut self, budget: usize) -> usize {
-        let mut freed = 0;
+        let mut freed = self.tail.take().map_or(0, |tail| tail.live() as usize + 1);
         while freed < budget
-            && let Some(tail) = self.tail.take()
+            && let Some(block) = self.take_last_sealed()
         {
-            freed += tail.live() as usize + 1;
-            drop(tail);
-            self.take_tail();
+            freed += block.outline().live() as usize + 1;
         }
         freed
     }
 
     /// An estimate of the memory that the entries take beside this.
     pub fn heap_bytes(&self) -> usize {
-        let tail = self.tail.as_deref().map_or(0, block_bytes);
+        let tail = self.tail.as_deref().map_or(0, plain_bytes);
         self.sealed.heap_bytes() + self.sealed_bytes + tail
     }
 
@@ -504,21 +569,17 @@ impl Log {
             assert!(block.live() > 0 && last < Some(block.first()));
             last = Some(block.last());
             live += u64::from(block.live());
-            if at != Place::Tail {
-                bytes += block_bytes(block);
+            if let Place::Sealed(position) = at {
+                bytes += self.sealed.at(position).map_or(0, |(_, block)| block.heap_bytes());
             }
             place = self.next_place(at);
         }
         assert_eq!((live, bytes), (self.length, self.sealed_bytes));
         assert!(last <= Some(self.last_id));
         assert_eq!(self.tail.is_none(), self.length == 0);
+        assert!(self.sealed.first().is_none_or(|(_, block)| !block.is_compressed()));
         let first = self.front().and_then(|place| self.block(place)?.heads().find(|head| head.state == State::Live));
         assert_eq!(self.first_id, first.map_or(Id::MIN, |head| head.id));
         assert_eq!(self.first_at, first.map_or(0, |head| head.at));
     }
-}
-
-#[inline]
-fn block_bytes(block: &Block) -> usize {
-    BLOCK_BYTES + block.run_capacity()
 }

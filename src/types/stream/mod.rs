@@ -2,6 +2,7 @@
 //!
 //! - [`Log`] has the entries, in [`block`]s of about a hundred, and the counters; [`iter`] walks over it
 //! - [`Group`] has what a consumer group knows
+//! - [`sealed`] keeps the blocks between the first and the last ones compressed
 //! - [`ordered`] is the map from IDs that both are made of
 //! - [`listpack`] knows what elements take in Redis's form of a block, which says when a block is full; [`load`] is for those who read and
 //!   write that form
@@ -18,18 +19,20 @@ mod iter;
 mod listpack;
 mod log;
 mod ordered;
+mod sealed;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use block::{BlockLimits, Entry, EntryFields};
 pub use group::{Consumer, Group, Owner, Pending, entries_up_to};
 pub use id::{BoundError, Id, MAX_ID_TEXT, NewId};
-pub use iter::{Range, RangeReversed};
+pub use iter::{Entries, Range, RangeReversed};
 pub use log::{AppendError, Keep, Log, Precision, SetIdError};
 
 /// The parts of blocks.
 pub mod load {
     pub use super::block::{Block, Delta, Fields, State, Stored, flags, read_flags};
+    pub use super::sealed::Opened;
 }
 
 use std::mem::size_of;

@@ -135,7 +135,7 @@ impl<V: Clone> Ordered<V> {
     }
 
     #[inline]
-    fn find(&self, id: Id) -> Option<Position> {
+    pub fn find(&self, id: Id) -> Option<Position> {
         let leaf = self.leaf_of(id);
         let slot = self.leaves.get(leaf)?.leaf.ids.binary_search(&id).ok()?;
         Some(Position { leaf, slot })

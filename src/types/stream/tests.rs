@@ -441,7 +441,7 @@ fn ids_end() {
     assert_eq!(add(NewId::Given(Id::MAX)), Ok(Id::MAX));
     assert_eq!(add(NewId::Auto), Err(AppendError::Exhausted));
     stream.check();
-    assert_eq!(stream.log().range(Id::MAX, Id::MAX).count(), 1);
+    assert_eq!(stream.log().range(Id::MAX, Id::MAX).map(|_| ()).count(), 1);
     assert!(stream.log_mut().delete(Id::new(u64::MAX, 3)));
     stream.check();
 }
@@ -464,4 +464,48 @@ fn wide_entries() {
 fn streams_move_between_cores() {
     fn movable<T: Send + Sync>() {}
     movable::<Stream>();
+}
+
+/// Which blocks are compressed, the tail left out.
+fn compressed(stream: &Stream) -> Vec<bool> {
+    stream.log().sealed.range(Id::MIN, Id::MAX).map(|(_, block)| block.is_compressed()).collect()
+}
+
+#[test]
+fn blocks_between_the_first_and_the_last_are_compressed() {
+    let mut stream = with_entries(60);
+    let shape = |open: &[usize], blocks: usize| (0..blocks).map(|at| !open.contains(&at)).collect::<Vec<_>>();
+    let blocks = compressed(&stream).len();
+    assert_eq!(compressed(&stream), shape(&[0, blocks - 2, blocks - 1], blocks));
+    let ids: Vec<Id> = stream.log().blocks_from(Id::MIN).map(|block| block.first()).collect();
+    // Only the block that was changed last stays open.
+    for at in [3, 4, 2] {
+        assert!(stream.log_mut().delete(ids[at]));
+        stream.check();
+        assert_eq!(compressed(&stream), shape(&[0, at, blocks - 2, blocks - 1], blocks));
+    }
+    // What is first now is open, and stays so.
+    assert!(stream.log_mut().trim(Keep::From(ids[5]), Precision::Exact) > 0);
+    stream.check();
+    assert_eq!(compressed(&stream), shape(&[0, blocks - 7, blocks - 6], blocks - 5));
+    assert!(stream.log_mut().delete(ids[8]) && stream.log_mut().delete(ids[9]));
+    assert_eq!(compressed(&stream), shape(&[0, 4, blocks - 7, blocks - 6], blocks - 5));
+    stream.check();
+}
+
+#[test]
+fn a_clone_keeps_what_the_stream_compresses_and_opens() {
+    let mut stream = with_entries(60);
+    let model = model_of(&stream);
+    let copy = stream.clone();
+    for ms in 61..=90 {
+        let fields = [(&b"field"[..], &b"value"[..])];
+        stream.log_mut().append(NewId::Given(Id::new(ms, 0)), 0, fields.into_iter(), LIMITS).unwrap();
+    }
+    for ms in (2..80).step_by(7) {
+        assert!(stream.log_mut().delete(Id::new(ms, 0)));
+    }
+    stream.log_mut().trim(Keep::Last(40), Precision::Exact);
+    stream.check();
+    same(&copy, &model);
 }
