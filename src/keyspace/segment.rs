@@ -13,6 +13,7 @@
 use super::entry::Entry;
 use super::hash::Hasher;
 use super::prefetch;
+use crate::types::marks::{STEP, matches};
 
 /// Seven comparisons of 16.
 pub const SEGMENT_ENTRIES: usize = 112;
@@ -21,9 +22,8 @@ pub const MERGED_ENTRIES: usize = SEGMENT_ENTRIES / 2;
 /// No expiry.
 pub const NEVER: u64 = u64::MAX;
 
-/// The arrays grow and shrink in steps of a comparison, for which the allocator has exact size classes.
-const STEP: usize = 16;
-/// Fewer than a step are kept in blocks of this many or twice as many.
+/// Arrays grow and shrink in steps of a comparison, for which the allocator has exact size classes; fewer than a step are kept in blocks
+/// of this many or twice as many.
 const FEW: usize = 4;
 
 #[derive(Debug)]
@@ -48,22 +48,6 @@ impl Default for Segment {
 #[inline]
 fn mark(tag: u16) -> u8 {
     tag as u8
-}
-
-/// A bit for each of 16 marks that is the wanted one.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
-    let word = |at: usize| marks[at..].first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
-    // SAFETY: SSE2 is part of x86-64.
-    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_set_epi64x(word(8), word(0)), _mm_set1_epi8(wanted as i8))) as u32 }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
-    marks.iter().enumerate().fold(0, |bits, (index, mark)| bits | u32::from(*mark == wanted) << index)
 }
 
 /// What arrays for so many entries are made for.
@@ -132,9 +116,8 @@ impl Segment {
             let seen = STEP - rest.len();
             return accept_of(self.len() - STEP, matches(last, mark(tag)) & (u32::MAX << seen));
         }
-        let mut few = [0; STEP];
-        few[..rest.len()].copy_from_slice(rest);
-        accept_of(0, matches(&few, mark(tag)) & ((1 << rest.len()) - 1))
+        let same = rest.iter().enumerate().filter(|&(_, &other)| other == mark(tag));
+        same.map(|(bucket, _)| bucket).find(|&bucket| accept_of(bucket, 1).is_some())
     }
 
     /// The bucket that a look-up will most likely end at.

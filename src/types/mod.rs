@@ -16,6 +16,7 @@ pub mod hll;
 pub mod list;
 pub mod long_double;
 mod lz4;
+pub mod marks;
 mod member;
 pub mod numbers;
 mod object;

@@ -14,15 +14,15 @@
 
 use super::Element;
 use super::spread::Deep;
+use crate::types::marks::{STEP, matches};
 
 /// Seven comparisons of 16.
 pub const SEGMENT_ELEMENTS: usize = 112;
 /// Two siblings that together have no more than this become one; half of the most, so that a merged segment is far from its next split.
 pub const MERGED_ELEMENTS: usize = SEGMENT_ELEMENTS / 2;
 
-/// The array grows and shrinks in steps of a comparison, for which the allocator has exact size classes.
-const STEP: usize = 16;
-/// Fewer than a step are kept in blocks of this many or twice as many.
+/// Arrays grow and shrink in steps of a comparison, for which the allocator has exact size classes; fewer than a step are kept in blocks
+/// of this many or twice as many.
 const FEW: usize = 4;
 /// Bits of a tag.
 const TAG_BITS: u8 = 16;
@@ -68,22 +68,6 @@ fn before_tag(depth: u8) -> u8 {
 #[inline]
 fn tag(hash: u64, depth: u8) -> u16 {
     (hash << before_tag(depth) >> (u64::BITS - u32::from(TAG_BITS))) as u16
-}
-
-/// A bit for each of 16 marks that is the wanted one.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
-    let word = |at: usize| marks[at..].first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
-    // SAFETY: SSE2 is part of x86-64.
-    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_set_epi64x(word(8), word(0)), _mm_set1_epi8(wanted as i8))) as u32 }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn matches(marks: &[u8; STEP], wanted: u8) -> u32 {
-    marks.iter().enumerate().fold(0, |bits, (index, mark)| bits | u32::from(*mark == wanted) << index)
 }
 
 /// What an array for so many elements is made for.
