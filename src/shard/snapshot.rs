@@ -1,7 +1,8 @@
 //! This core's part of a snapshot, on its way to the replication executor.
 //!
-//! A task of its own writes segments down and sends chunks, a bounded piece of work between two ticks. What writers are ahead of it with waits in the
-//! keyspace.
+//! A task of its own writes segments down and sends chunks, a bounded piece of work between two ticks. While commands come in it rests between its
+//! turns, so that they and the rest of the machine (which has the snapshot to send, perhaps to load) keep most of the time. What writers are ahead
+//! of it with waits in the keyspace.
 //!
 //! Invariants
 //! - bytes that were sent and are not granted back are less than [`CREDIT_BYTES`] and one chunk
@@ -11,6 +12,7 @@
 //! - identifiers of snapshots rise: one that was aborted before it began never begins
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -22,14 +24,27 @@ use crate::node::Node;
 use crate::observe::info::SnapshotInfo;
 use crate::rdb::frame::{Contents, FrameEncoder};
 use crate::rdb::{Compression, Pieces};
-use crate::runtime::Core;
 use crate::runtime::task::{Queue, Receiver, Sender};
+use crate::runtime::{Core, clock};
 
 /// Bytes of chunks that may be on their way to the consumer, or with it.
 pub const CREDIT_BYTES: usize = 1 << 20;
 
 /// Bytes of records that one turn writes down: some tens of microseconds.
 const TURN_BYTES: usize = 16 << 10;
+
+/// While commands run, the snapshot rests for so many times as long as a turn has taken: it gets an eighth of the time.
+const REST_TURNS: u32 = 7;
+
+/// After so long without a command there is nobody to rest for. Clients that share a processor with the snapshot's reader or other nodes may not get
+/// to ask anything for some milliseconds.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// The longest rest: a turn may have taken long only because another thread had the processor.
+const MAX_REST: Duration = Duration::from_millis(1);
+
+/// From so many bytes that wait to be sent on it does not rest: writers are ahead of it.
+const RESTLESS_BYTES: usize = BACKLOG_BYTES / 4;
 
 /// How long writers wait for a consumer that takes nothing.
 const PATIENCE_MS: u64 = 300;
@@ -78,15 +93,20 @@ impl Snapshots {
 
 /// What becomes of the task after a turn.
 enum Turn {
+    /// In the next tick.
     Again,
+    /// When clients have had their share of the time.
+    AfterRest,
     Wait(Receiver<()>),
     Over,
 }
 
 async fn send(core: Rc<Core<Node>>, id: u64) {
     loop {
+        let began = Instant::now();
         match with_shard(&core, |shard, io| shard.snapshot_turn(io, id)) {
             Turn::Again => core.tasks.turn().await,
+            Turn::AfterRest => core.tasks.sleep((began.elapsed() * REST_TURNS).min(MAX_REST)).await,
             Turn::Wait(credit) => drop(credit.await),
             Turn::Over => return,
         }
@@ -163,7 +183,7 @@ impl Shard {
                 let walk = self.keyspace.snapshot_some(TURN_BYTES);
                 match (walk, self.keyspace.take_chunk()) {
                     (_, Some(chunk)) => chunk,
-                    (Walk::More, None) => return Turn::Again,
+                    (Walk::More, None) => return self.next_turn(),
                     (Walk::Done, None) => {
                         self.snapshots.last_took_ms = Some(self.now_ms.saturating_sub(sending.started_ms));
                         self.post_chunk(io, Chunk { last: true, ..empty(id, self.id) });
@@ -179,7 +199,14 @@ impl Shard {
             // Writers may go on.
             io.tick_again();
         }
-        Turn::Again
+        self.next_turn()
+    }
+
+    /// When the snapshot goes on.
+    fn next_turn(&mut self) -> Turn {
+        let is_ahead = self.keyspace.queued_bytes() < RESTLESS_BYTES && !self.gates.behind;
+        let idle = self.rate.nanoseconds(self.lap_started, clock::ticks());
+        if is_ahead && idle < IDLE.as_nanos() as u64 { Turn::AfterRest } else { Turn::Again }
     }
 
     fn send_chunk(&mut self, io: &mut ShardIo, chunk: SnapshotChunk) {
