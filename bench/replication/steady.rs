@@ -1,6 +1,6 @@
 //! A write load at full speed: what one replica costs the primary, and what applying costs the replica.
 
-use crate::common::{Kind, Node};
+use crate::common::{Kind, Node, proc};
 use crate::load::{Until, Writers, fill};
 use crate::stats::{Table, median, shown};
 use crate::{Error, Options, name};
@@ -45,7 +45,16 @@ struct Samples {
     rate: Vec<f64>,
     primary_cpu: Vec<f64>,
     replica_cpu: Vec<f64>,
+    /// Of the thread that serves clients.
+    serving_alone: Vec<f64>,
+    serving: Vec<f64>,
     behind_ms: Vec<f64>,
+}
+
+/// The thread that serves a node's clients; the rest of a node is on other processors where there are enough.
+fn serving(kind: Kind, node: &Node) -> Duration {
+    let name = if kind == Kind::Redis { "redis-server" } else { "basalt-0-" };
+    proc::cpu_of_threads(node.server().pid(), name)
 }
 
 fn measure(kind: Kind, options: &Options, samples: &mut Samples) -> Result<(), Error> {
@@ -58,19 +67,22 @@ fn measure(kind: Kind, options: &Options, samples: &mut Samples) -> Result<(), E
     let writers = Writers { port: primary.port, clients: CONNECTIONS, pipeline: PIPELINE, keys: KEYS };
     let microseconds = |cpu: Duration, writes: u64| cpu.as_secs_f64() * 1e6 / writes as f64;
 
-    let cpu = primary.server().cpu();
+    let (cpu, served) = (primary.server().cpu(), serving(kind, &primary));
     let alone = writers.run(&Until::Sent(options.requests))?;
     samples.alone_rate.push(alone.requests as f64 / alone.took.as_secs_f64());
     samples.alone_cpu.push(microseconds(primary.server().cpu().since(cpu).total, alone.requests));
+    samples.serving_alone.push(microseconds(serving(kind, &primary).saturating_sub(served), alone.requests));
 
     replica.replicate(primary.port);
     wait("the replica has its link up", || replica.info().link_up())?;
     let cpus = (primary.server().cpu(), replica.server().cpu());
+    let served = serving(kind, &primary);
     let with = writers.run(&Until::Sent(options.requests))?;
     let (ended, offset) = (Instant::now(), primary.info().offset());
     wait("the replica has all", || replica.info().offset() >= offset)?;
     samples.behind_ms.push(ended.elapsed().as_secs_f64() * 1e3);
     samples.rate.push(with.requests as f64 / with.took.as_secs_f64());
+    samples.serving.push(microseconds(serving(kind, &primary).saturating_sub(served), with.requests));
     samples.primary_cpu.push(microseconds(primary.server().cpu().since(cpus.0).total, with.requests));
     samples.replica_cpu.push(microseconds(replica.server().cpu().since(cpus.1).total, with.requests));
     if primary.info().number("sync_full") != 1 {
@@ -112,6 +124,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         "CPU alone us/SET",
         "primary",
         "replica",
+        "serving thread alone",
+        "with",
         "behind at the end ms",
     ]);
     for (kind, samples) in kinds.iter().zip(&all) {
@@ -124,6 +138,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
             shown(median(&samples.alone_cpu), 2),
             shown(median(&samples.primary_cpu), 2),
             shown(median(&samples.replica_cpu), 2),
+            shown(median(&samples.serving_alone), 2),
+            shown(median(&samples.serving), 2),
             shown(median(&samples.behind_ms), 1),
         ]);
     }

@@ -10,7 +10,7 @@ pub const TAG_BITS: u32 = 14;
 pub const BELOW_SLOT_BITS: u32 = u64::BITS - SLOT_BITS;
 
 /// A key's slot and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyHash {
     pub slot: u16,
     pub hash: u64,

@@ -4,6 +4,7 @@
 //! flow between two cores allocates nothing, and every batch is freed where it was made.
 
 use std::any::Any;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::serving::Offer;
 use super::watch::Watched;
 use super::{Shard, ShardIo};
 use crate::commands::lookup::CommandId;
+use crate::keyspace::KeyHash;
 use crate::replication::Control;
 use crate::replication::log::LogBatch;
 use crate::replication::status::Hello;
@@ -128,6 +130,10 @@ pub struct Origin {
 pub struct Request {
     pub origin: Origin,
     pub command: CommandId,
+    /// The slot of its key, if it has one and whoever sent it knew it.
+    pub slot: Option<u16>,
+    /// The hash of that key, once the core that executes it has looked.
+    pub hash: Option<KeyHash>,
     first_span: u32,
     spans: u32,
     first_big: u32,
@@ -167,8 +173,8 @@ pub struct Batch {
 const KEEP_BYTES: usize = 256 * 1024;
 
 impl Batch {
-    /// Appends a command.
-    pub fn push(&mut self, origin: Origin, command: CommandId, args: &Args<'_>) {
+    /// Appends a command. `slot` is that of its key, if it has one and that is known.
+    pub fn push(&mut self, origin: Origin, command: CommandId, args: &Args<'_>, slot: Option<u16>) {
         let (first_span, first_big) = (self.spans.len(), self.bigs.len());
         for i in 0..args.len() {
             match args.separate(i) {
@@ -186,6 +192,8 @@ impl Batch {
         self.requests.push(Request {
             origin,
             command,
+            slot,
+            hash: None,
             first_span: first_span as u32,
             spans: args.len() as u32,
             first_big: first_big as u32,
@@ -209,11 +217,20 @@ impl Batch {
         Args::new(&self.data, spans, &self.bigs[request.first_big as usize..])
     }
 
-    /// Executes every request with `execute`, which writes one reply and says how it went.
-    pub fn execute(&mut self, mut execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response) {
+    /// Executes every request: see [`Self::execute_some`].
+    pub fn execute(&mut self, execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response) {
+        self.execute_some(0..self.requests.len(), execute);
+    }
+
+    /// Executes requests, those before them having been executed, with `execute`, which writes one reply and says how it went.
+    pub fn execute_some(
+        &mut self,
+        which: Range<usize>,
+        mut execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response,
+    ) {
         let mut replies = std::mem::take(&mut self.replies);
         let mut responses = std::mem::take(&mut self.responses);
-        for request in &self.requests {
+        for request in &self.requests[which] {
             responses.push(execute(request, &self.args(request), &mut replies));
         }
         self.replies = replies;

@@ -40,7 +40,7 @@ impl Shard {
         match self.place(call.id, args, slot) {
             Place::Here if self.gates.locks && !self.is_free(call.id, args) => self.defer_here(client, call, args),
             Place::Here => self.execute_here(io, client, call, args),
-            Place::There(shard) => self.execute_there(io, client, call, shard, args),
+            Place::There(shard) => self.execute_there(io, client, call, shard, args, slot),
             Place::Many => return self.execute_many(io, client, call, args),
             Place::Elsewhere => self.sort_elsewhere(client, call.id, args),
             Place::Blocks if self.gates.locks => return self.execute_many(io, client, call, args),

@@ -168,7 +168,7 @@ impl Shard {
             tracks: client.tracks,
             applied: client.modes.applies,
         };
-        multi.batch.push(origin, id, args);
+        multi.batch.push(origin, id, args, None);
         multi.flags = multi.flags | command.flags;
         multi.lacks = multi.lacks | Flags(!command.flags.0);
         multi.needs = multi.needs.max(Needs::of(command, args));

@@ -6,12 +6,13 @@ use super::batch::{Batch, Message, Origin, Request, Response};
 use super::checkout::{Plan, for_each_lock, lock_key};
 use super::client::{Client, Stall};
 use super::dispatch::Step;
-use super::execute::Call;
+use super::execute::{Call, Route};
 use super::limits::{BATCH_BYTES, BATCH_COMMANDS, OUTBOX_BATCHES, REPLIES_WAITING};
 use super::locks::{Claims, Mode};
 use super::transaction::Waiter;
-use super::{Shard, ShardIo};
+use super::{Shard, ShardIo, lookahead};
 use crate::commands::Handler;
+use crate::keyspace::{KeyHash, slot};
 use crate::replication::log::LogBlock;
 use crate::resp::{Args, Out};
 use crate::runtime::clock;
@@ -35,7 +36,7 @@ impl Shard {
     pub(super) fn batch_of(&mut self, client: &Client, call: &Call, sequence: u32, args: &Args<'_>) -> Box<Batch> {
         let origin = origin_of(client, call, sequence);
         let mut batch = self.spare_batches.pop().unwrap_or_default();
-        batch.push(origin, call.id, args);
+        batch.push(origin, call.id, args, None);
         batch
     }
 
@@ -92,7 +93,7 @@ impl Shard {
             touches,
             tracks,
             applied,
-            hash: None,
+            hash: request.hash,
             visiting,
             blocks: false,
         })
@@ -107,11 +108,12 @@ impl Shard {
         call: &Call,
         shard: usize,
         args: &Args<'_>,
+        slot: Option<u16>,
     ) {
         let sequence = client.replies.wait(client.muted);
         let origin = origin_of(client, call, sequence);
         let batch = self.outgoing[shard].get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default());
-        batch.push(origin, call.id, args);
+        batch.push(origin, call.id, args, slot);
         self.stats.counters.remote_commands_sent += 1;
         if batch.requests.len() >= BATCH_COMMANDS || batch.bytes() >= BATCH_BYTES {
             self.post_batch(io, shard);
@@ -199,7 +201,12 @@ impl Shard {
         if is_block {
             self.begin_block(LogBlock::default());
         }
-        batch.execute(|request, args, out| self.run_request(io, from, request, args, out));
+        let mut done = 0;
+        while done < batch.requests.len() {
+            let next = self.fetch_ahead(batch, done);
+            batch.execute_some(done..next, |request, args, out| self.run_request(io, from, request, args, out));
+            done = next;
+        }
         if is_block {
             let block = self.log.leave_block();
             self.log.enter_block(block);
@@ -209,15 +216,44 @@ impl Shard {
     /// Executes another core's commands. One that meets a lock, which may be there since the command before it, waits in a batch of its own.
     pub(super) fn run_or_defer(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
-        batch.execute(|request, args, out| {
-            if !self.gates.locks || self.is_free(request.command, args) {
-                return self.run_request(io, from, request, args, out);
+        let mut done = 0;
+        while done < batch.requests.len() {
+            let next = self.fetch_ahead(batch, done);
+            batch.execute_some(done..next, |request, args, out| {
+                if !self.gates.locks || self.is_free(request.command, args) {
+                    return self.run_request(io, from, request, args, out);
+                }
+                let mut waiting = self.spare_batches.pop().unwrap_or_default();
+                waiting.push(request.origin, request.command, args, request.slot);
+                self.defer(from, waiting);
+                Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: true }
+            });
+            done = next;
+        }
+    }
+
+    /// Asks for the memory of the keys of the next requests, so that the waits for it overlap. Where the requests end that can be executed now.
+    fn fetch_ahead(&self, batch: &mut Batch, from: usize) -> usize {
+        let next = batch.requests.len().min(from + lookahead::COMMANDS);
+        let database = batch.requests[from].origin.database;
+        let mut hashes = [KeyHash::default(); lookahead::COMMANDS];
+        let mut count = 0;
+        for at in from..next {
+            let request = batch.requests[at];
+            let Route::One(index) = self.routes[request.command.index()] else { continue };
+            let args = batch.args(&request);
+            let Some(key) = args.opt(index.into()) else { continue };
+            let hash = self.keyspace.hash(key, request.slot.unwrap_or_else(|| slot::slot(key)));
+            batch.requests[at].hash = Some(hash);
+            if request.origin.database == database {
+                hashes[count] = hash;
+                count += 1;
             }
-            let mut waiting = self.spare_batches.pop().unwrap_or_default();
-            waiting.push(request.origin, request.command, args);
-            self.defer(from, waiting);
-            Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: true }
-        });
+        }
+        if count > 1 {
+            self.keyspace.prefetch(database.into(), &hashes[..count]);
+        }
+        next
     }
 
     #[inline]

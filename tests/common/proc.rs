@@ -53,12 +53,19 @@ pub fn cpu(pid: u32) -> Cpu {
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
     let ticks = |at: usize| Duration::from_nanos(numbers.get(at).copied().unwrap_or(0) * 1_000_000_000 / per_second);
     let (user, sys) = (ticks(11), ticks(12));
-    let fine = tasks(pid).filter_map(|dir| {
-        let text = fs::read_to_string(format!("{dir}/schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    let fine = Duration::from_nanos(fine.sum());
+    let fine = tasks(pid).filter_map(|dir| on_cpu(&dir)).sum::<Duration>();
     Cpu { total: if fine.is_zero() { user + sys } else { fine }, user, sys }
+}
+
+/// Processor time of the threads whose names begin so.
+pub fn cpu_of_threads(pid: u32, named: &str) -> Duration {
+    let is_named = |dir: &String| fs::read_to_string(format!("{dir}/comm")).is_ok_and(|name| name.starts_with(named));
+    tasks(pid).filter(is_named).filter_map(|dir| on_cpu(&dir)).sum()
+}
+
+fn on_cpu(task: &str) -> Option<Duration> {
+    let text = fs::read_to_string(format!("{task}/schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// Times the process went to sleep by itself.

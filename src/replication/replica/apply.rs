@@ -71,9 +71,16 @@ enum Alone {
     },
 }
 
+/// The shard that has a command's keys, and their slot where there is but one key.
+#[derive(Clone, Copy)]
+struct Home {
+    shard: usize,
+    slot: Option<u16>,
+}
+
 /// Where a unit goes.
 enum Place {
-    Shard(usize, CommandId),
+    Shard(Home, CommandId),
     /// To the virtual client.
     Alone,
     /// It cannot be executed; that is logged.
@@ -186,7 +193,7 @@ impl Applier {
                 Some(Unit::Nothing) => {}
                 Some(Unit::GetAck) => self.ack_at = Some(start),
                 Some(Unit::Command { args, database }) => match self.place(&args) {
-                    Place::Shard(shard, command) => self.push(start, shard, command, &args, database),
+                    Place::Shard(home, command) => self.push(start, home, command, &args, database),
                     Place::Alone => return self.take_alone(stream),
                     Place::Nowhere => {}
                 },
@@ -258,8 +265,8 @@ impl Applier {
         let Some(id) = self.commands.lookup(args).filter(|id| self.commands.get(*id).takes(args.len())) else {
             return self.refuse(args);
         };
-        match self.shard_of(id, args) {
-            Some(shard) => Place::Shard(shard, id),
+        match self.home(id, args) {
+            Some(home) => Place::Shard(home, id),
             None => Place::Alone,
         }
     }
@@ -272,13 +279,17 @@ impl Applier {
         Place::Nowhere
     }
 
-    /// The shard that has all keys of a command over keys.
+    /// Where all keys of a command over keys are.
     #[inline]
-    fn shard_of(&self, id: CommandId, args: &Args<'_>) -> Option<usize> {
+    fn home(&self, id: CommandId, args: &Args<'_>) -> Option<Home> {
         let of = |index: usize| slot::shard_of(slot::slot(args.get(index)), self.shards);
         match self.routes[id.index()] {
             Route::Keyless => None,
-            Route::One(index) => Some(of(index.into())),
+            Route::One(_) if self.shards == 1 => Some(Home { shard: 0, slot: None }),
+            Route::One(index) => {
+                let slot = slot::slot(args.get(index.into()));
+                Some(Home { shard: slot::shard_of(slot, self.shards), slot: Some(slot) })
+            }
             // What keys it reads only its elements tell.
             Route::Many if looks_elsewhere(self.commands.get(id).name, args) => None,
             Route::Many | Route::Blocking => {
@@ -287,7 +298,7 @@ impl Applier {
                     several |= *first.get_or_insert(of(index)) != of(index);
                 });
                 // Arguments that name no keys are for the command's handler to refuse, wherever.
-                first.filter(|_| found.is_ok() && !several)
+                first.filter(|_| found.is_ok() && !several).map(|shard| Home { shard, slot: None })
             }
         }
     }
@@ -297,7 +308,7 @@ impl Applier {
         let mut shard = None;
         for (args, _) in block.commands() {
             let id = self.commands.lookup(&args).filter(|id| self.commands.get(*id).takes(args.len()))?;
-            let of = self.shard_of(id, &args)?;
+            let of = self.home(id, &args)?.shard;
             if *shard.get_or_insert(of) != of {
                 return None;
             }
@@ -308,12 +319,12 @@ impl Applier {
     // Batches
 
     #[inline]
-    fn push(&mut self, start: u64, shard: usize, command: CommandId, args: &Args<'_>, database: u16) {
+    fn push(&mut self, start: u64, Home { shard, slot }: Home, command: CommandId, args: &Args<'_>, database: u16) {
         if self.open[shard].is_none() {
             self.open_batch(start, shard);
         }
         let Some((number, batch)) = &mut self.open[shard] else { return };
-        batch.push(origin(*number, database), command, args);
+        batch.push(origin(*number, database), command, args, slot);
         self.in_flight_units += 1;
         let place = number.wrapping_sub(self.first_number) as usize;
         self.outstanding[place].left += 1;
@@ -329,7 +340,7 @@ impl Applier {
         for (args, database) in block.commands() {
             // It was found just now.
             if let Some(command) = self.commands.lookup(&args) {
-                batch.push(origin(*number, database), command, &args);
+                batch.push(origin(*number, database), command, &args, None);
             }
         }
         batch.block = Some(Box::new(shard::Block { watched: Vec::new(), broken: false }));

@@ -106,7 +106,7 @@ impl Node {
             let deferred = !is_block && keys(args).any(meets);
             if deferred {
                 let mut later = Box::<Batch>::default();
-                later.push(request.origin, request.command, args);
+                later.push(request.origin, request.command, args, request.slot);
                 waiting.push_back(later);
             } else {
                 run(data, args, request.origin.database);
