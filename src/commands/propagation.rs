@@ -9,6 +9,7 @@
 //! - with the log off no handler gets to see it, which costs a handler that has another form one branch
 
 use super::Ctx;
+use crate::resp::write_command;
 
 /// A buffer that has grown beyond this is given back.
 const KEEP_BYTES: usize = 256 * 1024;
@@ -71,47 +72,28 @@ impl Propagation {
     pub(super) fn push(&mut self, args: &[&[u8]]) {
         self.form = Form::Instead;
         self.count += 1;
-        write_command(&mut self.commands, args);
+        write_command(&mut self.commands, args.len(), args.iter().copied());
     }
 
     /// The same with arguments that do not stand in a row.
     pub(super) fn push_all<'a>(&mut self, count: usize, args: impl Iterator<Item = &'a [u8]>) {
         self.form = Form::Instead;
         self.count += 1;
-        write_header(&mut self.commands, b'*', count);
-        args.for_each(|arg| write_arg(&mut self.commands, arg));
+        write_command(&mut self.commands, count, args);
     }
 
     fn push_with_number(&mut self, args: &[&[u8]], number: u64) {
         self.form = Form::Instead;
         self.count += 1;
-        write_header(&mut self.commands, b'*', args.len() + 1);
-        args.iter().for_each(|arg| write_arg(&mut self.commands, arg));
-        write_arg(&mut self.commands, itoa::Buffer::new().format(number).as_bytes());
+        let mut digits = itoa::Buffer::new();
+        let words = args.iter().copied().chain([digits.format(number).as_bytes()]);
+        write_command(&mut self.commands, args.len() + 1, words);
     }
 
     pub(super) fn nothing(&mut self) {
         self.form = Form::Nothing;
         self.forget();
     }
-}
-
-/// Appends a command in the form in which clients send it.
-pub fn write_command(buf: &mut Vec<u8>, args: &[&[u8]]) {
-    write_header(buf, b'*', args.len());
-    args.iter().for_each(|arg| write_arg(buf, arg));
-}
-
-fn write_arg(buf: &mut Vec<u8>, arg: &[u8]) {
-    write_header(buf, b'$', arg.len());
-    buf.extend_from_slice(arg);
-    buf.extend_from_slice(b"\r\n");
-}
-
-fn write_header(buf: &mut Vec<u8>, kind: u8, n: usize) {
-    buf.push(kind);
-    buf.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-    buf.extend_from_slice(b"\r\n");
 }
 
 impl Ctx<'_> {

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::resp::Args;
+use crate::resp::{Args, write_command};
 
 /// The writes of one tick of one core.
 #[derive(Debug, Default)]
@@ -77,22 +77,6 @@ impl LogBatch {
             _ => self.runs.push(Run { db, end }),
         }
     }
-}
-
-/// Appends a command as RESP.
-pub fn write_command<'a>(out: &mut Vec<u8>, count: usize, words: impl Iterator<Item = &'a [u8]>) {
-    write_header(out, b'*', count);
-    for word in words {
-        write_header(out, b'$', word.len());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-fn write_header(out: &mut Vec<u8>, sign: u8, number: usize) {
-    out.push(sign);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The writes of one MULTI block, which replicas execute as one too.

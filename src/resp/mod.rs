@@ -14,4 +14,4 @@ pub use args::{Args, OwnedArgs, Span};
 pub use double::DoubleText;
 #[cfg(test)]
 pub use writer::written;
-pub use writer::{ATTACH_MIN_BYTES, Out, Proto, Writer};
+pub use writer::{ATTACH_MIN_BYTES, Out, Proto, Writer, write_command};

@@ -62,6 +62,31 @@ impl Out {
     }
 }
 
+/// Appends a line of a type's sign and a number, as most values begin.
+#[inline]
+fn write_header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    // Most numbers are small: pieces of a fixed size need no call to be copied.
+    match n {
+        0..=9 => out.extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']),
+        10..=99 => out.extend_from_slice(&[kind, b'0' + (n / 10) as u8, b'0' + (n % 10) as u8, b'\r', b'\n']),
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Appends a command of so many words in the form in which clients send it.
+pub fn write_command<'a>(out: &mut Vec<u8>, count: usize, words: impl Iterator<Item = &'a [u8]>) {
+    write_header(out, b'*', count as i64);
+    for word in words {
+        write_header(out, b'$', word.len() as i64);
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// Writes reply values in the client's protocol.
 pub struct Writer<'a> {
     out: &'a mut Out,
@@ -83,10 +108,7 @@ impl<'a> Writer<'a> {
 
     #[inline]
     fn header(&mut self, kind: u8, n: i64) {
-        self.out.buf.push(kind);
-        let mut digits = itoa::Buffer::new();
-        self.out.buf.extend_from_slice(digits.format(n).as_bytes());
-        self.out.buf.extend_from_slice(b"\r\n");
+        write_header(&mut self.out.buf, kind, n);
     }
 
     /// `+OK` and its like.

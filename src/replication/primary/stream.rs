@@ -12,8 +12,9 @@ use super::CutAt;
 use crate::node::random_hex;
 use crate::replication::backlog::Backlog;
 use crate::replication::history::{History, Refusal};
-use crate::replication::log::{LogBatch, write_command};
+use crate::replication::log::LogBatch;
 use crate::replication::merge::Merge;
+use crate::resp::write_command;
 
 /// A batch of this size whose bytes are in one database is not copied.
 const LARGE_BATCH_BYTES: usize = 32 << 10;

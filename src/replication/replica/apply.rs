@@ -19,7 +19,7 @@ use crate::commands::lookup::{CommandId, Commands};
 use crate::commands::sort::looks_elsewhere;
 use crate::commands::{Handler, keys};
 use crate::keyspace::slot;
-use crate::resp::{Args, Proto};
+use crate::resp::{Args, Proto, write_command};
 use crate::runtime::SocketId;
 use crate::shard::limits::{BATCH_BYTES, BATCH_COMMANDS, SPARE_BUFFERS};
 use crate::shard::{self, Batch, Origin, Route};
@@ -471,7 +471,7 @@ fn origin(number: u32, database: u16) -> Origin {
 fn select(out: &mut Vec<u8>, database: u16) {
     let database = database.to_string();
     let words: [&[u8]; 2] = [b"SELECT", database.as_bytes()];
-    crate::replication::log::write_command(out, words.len(), words.into_iter());
+    write_command(out, words.len(), words.into_iter());
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::replication::log::write_command;
+use crate::resp::write_command;
 use crate::shard::Response;
 
 const SHARDS: usize = 3;

@@ -14,8 +14,8 @@ use std::ops::Range;
 use tracing::{info, warn};
 
 use super::payload::{MARK_BYTES, Payload};
-use crate::replication::log::write_command;
 use crate::replication::status::LinkState;
+use crate::resp::write_command;
 
 /// How long after a failure the next attempt is made.
 pub const RETRY_MS: u64 = 1000;

@@ -511,7 +511,7 @@ mod tests {
 
     fn resp(words: &[&[u8]]) -> Vec<u8> {
         let mut out = Vec::new();
-        crate::replication::log::write_command(&mut out, words.len(), words.iter().copied());
+        crate::resp::write_command(&mut out, words.len(), words.iter().copied());
         out
     }
 
