@@ -115,6 +115,24 @@ fn either_restores_what_the_other_dumps() {
 }
 
 #[test]
+fn dumps_are_compressed_as_the_directive_says() {
+    let (redis, basalt) = (Server::redis(&[]), Server::basalt(&[]));
+    let (mut redis, mut basalt) = (redis.conn(), basalt.conn());
+    let mut lengths = Vec::new();
+    for compresses in ["yes", "no", "yes"] {
+        let dumps = [&mut redis, &mut basalt].map(|conn| {
+            assert_eq!(conn.cmd(&format!("CONFIG SET rdbcompression {compresses}")).text(), "OK");
+            let long = vec![b'x'; 1000];
+            assert_eq!(conn.argv(&[&b"SET"[..], b"a", &long]).text(), "OK");
+            conn.cmd("DUMP a").bytes()
+        });
+        assert_eq!(dumps[0], dumps[1], "rdbcompression {compresses}");
+        lengths.push(dumps[1].len());
+    }
+    assert!(lengths[0] < 100 && lengths[1] > 1000 && lengths[2] == lengths[0], "{lengths:?}");
+}
+
+#[test]
 fn older_forms_are_read() {
     let (redis, basalt) = (Server::redis(&[]), Server::basalt(&[]));
     let (mut redis, mut basalt) = (redis.conn(), basalt.conn());

@@ -42,6 +42,7 @@ use blocking::Blocking;
 use propagation::Propagation;
 
 use crate::keyspace::{EventClass, KeyView};
+use crate::rdb::Compression;
 use crate::resp::Writer;
 use crate::types::Encodings;
 
@@ -55,6 +56,8 @@ pub struct Ctx<'a> {
     pub max_bulk_bytes: u64,
     /// Where the compact forms of collections end.
     pub encodings: &'a Encodings,
+    /// `rdbcompression`, for what DUMP writes.
+    pub compression: Compression,
     /// Changes the command made to the data, counted as Redis counts `rdb_changes_since_last_save`. Zero: nothing to replicate.
     pub dirty: u64,
     /// Where the command may wait for a key: what it waits for.
@@ -65,7 +68,8 @@ pub struct Ctx<'a> {
 
 impl<'a> Ctx<'a> {
     pub fn new(keys: KeyView<'a>, out: Writer<'a>, max_bulk_bytes: u64, encodings: &'a Encodings) -> Ctx<'a> {
-        Ctx { keys, out, max_bulk_bytes, encodings, dirty: 0, blocking: None, propagation: None }
+        let compression = Compression::Lzf;
+        Ctx { keys, out, max_bulk_bytes, encodings, compression, dirty: 0, blocking: None, propagation: None }
     }
 
     /// Every handler that changed data says so here, once a command has taken effect: `changes` is how many changes it made.

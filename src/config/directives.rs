@@ -256,7 +256,7 @@ directives! {
 
     /// No effect yet. Name of the snapshot file.
     dbfilename: String = ("dbfilename", [], Kind::FileName, "dump.rdb", Protected, Persistence),
-    /// Whether strings are compressed in snapshots.
+    /// Whether strings are compressed in snapshots and by DUMP.
     rdbcompression: bool = ("rdbcompression", [], Kind::YesNo, "yes", Runtime, Persistence),
     /// Whether snapshots carry a checksum.
     rdbchecksum: bool = ("rdbchecksum", [], Kind::YesNo, "yes", Start, Persistence),

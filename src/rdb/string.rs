@@ -18,6 +18,12 @@ pub enum Compression {
     Lzf,
 }
 
+impl Compression {
+    pub fn from_directive(compresses: bool) -> Self {
+        if compresses { Self::Lzf } else { Self::None }
+    }
+}
+
 const INT8: u8 = 0;
 const INT16: u8 = 1;
 const INT32: u8 = 2;

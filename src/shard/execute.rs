@@ -10,6 +10,7 @@ use crate::commands::{Command, Ctx, Flags, Outcome, keys};
 use crate::keyspace::{ExpiryMode, KeyHash, slot};
 use crate::observe::slowlog::Sender;
 use crate::observe::stats::CallResult;
+use crate::rdb::Compression;
 use crate::resp::{Args, Out, Proto, Writer};
 use crate::runtime::clock;
 use crate::tracking::Tracker;
@@ -162,7 +163,8 @@ impl Shard {
             let propagation = self.propagation.begin(logs);
             let max_bulk_bytes = self.config.proto_max_bulk_len;
             let encodings = &self.encodings;
-            let mut ctx = Ctx { keys, out, max_bulk_bytes, encodings, dirty: 0, blocking, propagation };
+            let compression = Compression::from_directive(self.config.rdbcompression);
+            let mut ctx = Ctx { keys, out, max_bulk_bytes, encodings, compression, dirty: 0, blocking, propagation };
             let outcome = handler(&mut ctx, args);
             self.changes += ctx.dirty;
             changed = ctx.dirty > 0;

@@ -124,8 +124,7 @@ impl Shard {
         }
         self.end_snapshot();
         let (compression, pieces, encoder) = match form {
-            SnapshotForm::Rdb if self.config.rdbcompression => (Compression::Lzf, Pieces::Whole, None),
-            SnapshotForm::Rdb => (Compression::None, Pieces::Whole, None),
+            SnapshotForm::Rdb => (Compression::from_directive(self.config.rdbcompression), Pieces::Whole, None),
             SnapshotForm::Frames => (Compression::None, Pieces::Parts, Some(FrameEncoder::new())),
         };
         self.keyspace.begin_snapshot(compression, pieces, &self.policy, self.now_ms);

@@ -4,7 +4,7 @@ use super::SAME_OBJECT;
 use crate::commands::options::{database, int};
 use crate::commands::{Ctx, Error, Outcome};
 use crate::keyspace::{EventClass, Taken};
-use crate::rdb::{self, Compression};
+use crate::rdb;
 use crate::resp::Args;
 
 /// A field of BITFIELD that begins at the end of the longest string makes it longer by up to this.
@@ -59,7 +59,7 @@ pub fn dump(ctx: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let key = args.get(1);
     let copied = if ctx.keys.touch(key) { ctx.keys.copy(key) } else { None };
     match copied {
-        Some(taken) => ctx.out.bulk_shared(&rdb::dump(&taken.value, Compression::Lzf).into()),
+        Some(taken) => ctx.out.bulk_shared(&rdb::dump(&taken.value, ctx.compression).into()),
         None => ctx.out.null(),
     }
     Ok(())
