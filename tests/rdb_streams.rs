@@ -67,3 +67,50 @@ fn there_and_back() {
         }
     }
 }
+
+/// Streams of hundreds of blocks, most of which are compressed: read, trimmed and deleted from all over.
+#[test]
+fn long_streams_change_alike() {
+    let mut rng = Rng::new(seed());
+    let options = ["--enable-debug-command", "yes", "--stream-node-max-entries", "10"];
+    let (redis, basalt) = (Server::redis(&options), Server::basalt(&options));
+    let (mut redis, mut basalt) = (redis.conn(), basalt.conn());
+    let mut both = |line: &str| {
+        let (there, here) = (redis.cmd(line), basalt.cmd(line));
+        assert_eq!(here, there, "{line}");
+    };
+    let (mut first, mut last) = (1, 0u64);
+    for round in 0..30 {
+        for _ in 0..200 {
+            last += 1;
+            both(&format!("XADD s {last}-0 field value:{last} other {}", rng.below(5)));
+        }
+        if round == 10 {
+            both("COPY s copy");
+        }
+        let some = |rng: &mut Rng| first + rng.below((last - first + 1) as usize) as u64;
+        for _ in 0..40 {
+            let (id, to) = (some(&mut rng), some(&mut rng));
+            match rng.below(6) {
+                0 => both(&format!("XDEL s {id}-0 {to}-0 {}-0", to + 1)),
+                1 => (id..id + 15).for_each(|id| both(&format!("XDEL s {id}-0"))),
+                2 => both(&format!("XRANGE s {id} + COUNT {}", 1 + rng.below(30))),
+                3 => both(&format!("XREVRANGE s {id} - COUNT {}", 1 + rng.below(30))),
+                4 => both(&format!("XRANGE s {id} {to}")),
+                _ => both(&format!("XREAD COUNT 25 STREAMS s {id}")),
+            }
+        }
+        first += rng.below(150) as u64;
+        match rng.below(4) {
+            0 => both(&format!("XTRIM s MINID {first}")),
+            1 => both(&format!("XTRIM s MINID ~ {first}")),
+            2 => both(&format!("XTRIM s MAXLEN ~ {}", last - first)),
+            _ => both(&format!("XTRIM s MAXLEN {}", last - first)),
+        }
+        both("XINFO STREAM s");
+        both("DEBUG DIGEST-VALUE s copy");
+        both("DUMP s");
+    }
+    both("DUMP copy");
+    both("XREVRANGE copy + -");
+}
