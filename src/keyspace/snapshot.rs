@@ -120,8 +120,6 @@ struct Large {
     db: u32,
     slot: u16,
     writer: LargeWriter,
-    /// What there is of a record that cannot be sent in pieces.
-    begun: Option<SnapshotChunk>,
 }
 
 /// How entries become records.
@@ -236,23 +234,18 @@ impl Snapshot {
         let RecordWriter { pieces, .. } = self.writer;
         let access = self.writer.access(entry);
         let writer = LargeWriter::new(entry.key(), object, entry.expire_at_ms(), access, pieces);
-        self.large.push_back(Large { db, slot: slot::slot(entry.key()), writer, begun: None });
+        self.large.push_back(Large { db, slot: slot::slot(entry.key()), writer });
         self.stats.keys += 1;
     }
 
     /// Writes a chunk of the first large value. Its bytes.
     fn write_large(&mut self) -> usize {
         let Some(large) = self.large.front_mut() else { return 0 };
-        let mut chunk = large.begun.take().unwrap_or_else(|| SnapshotChunk::new(large.db));
-        let before = chunk.bytes.len();
+        let mut chunk = SnapshotChunk::new(large.db);
         let piece = large.writer.step(&mut chunk.bytes, CHUNK_BYTES);
-        let written = chunk.bytes.len() - before;
+        let written = chunk.bytes.len();
         self.queued_bytes += written;
         self.stats.bytes += written as u64;
-        if piece == Piece::Open && self.writer.pieces == Pieces::Parts {
-            large.begun = Some(chunk);
-            return written;
-        }
         chunk.widen(&(large.slot..=large.slot));
         chunk.records = 1;
         chunk.open = piece == Piece::Open;

@@ -95,11 +95,11 @@ impl LargeWriter {
         LargeWriter { head, key: key.into(), object: Some(object), pieces, place, begun: false, scratch: Vec::new() }
     }
 
-    /// Appends a piece of about `budget` bytes. A stream is one record in either way.
+    /// Appends a piece of about `budget` bytes.
     pub fn step(&mut self, out: &mut Vec<u8>, budget: usize) -> Piece {
         // Taken out, as its elements are read while the rest of this changes.
         let Some(object) = self.object.take() else { return Piece::Last };
-        let parts = self.pieces == Pieces::Parts && !matches!(object, Object::Stream(_));
+        let parts = self.pieces == Pieces::Parts;
         if !self.begun || parts {
             self.open_record(out, &object, parts);
         }
@@ -139,6 +139,11 @@ impl LargeWriter {
 
     /// The elements of one part behind their number. Whether there are more.
     fn part(&mut self, out: &mut Vec<u8>, object: &Object, budget: usize) -> bool {
+        if let (Object::Stream(stream), Place::Blocks(Some(from))) = (object, &mut self.place) {
+            let next = stream::write_part(out, stream, *from, budget, Compression::None);
+            self.place = Place::Blocks(next);
+            return next.is_some();
+        }
         let mut elements = std::mem::take(&mut self.scratch);
         elements.clear();
         let (mut count, mut more) = (0, true);
@@ -165,7 +170,7 @@ impl LargeWriter {
                         true
                     }
                     None => {
-                        stream::write_rest(out, stream, Compression::None);
+                        stream::write_rest(out, stream, stream.len(), Compression::None);
                         false
                     }
                 },
@@ -304,6 +309,16 @@ pub fn append(object: &mut Object, part: &Value, encodings: &Encodings) -> Resul
                 part.range(Side::Front, 0, u64::MAX, |item| list.push_item(Side::Back, item));
                 list.after_loading(encodings.list);
                 Ok(())
+            }
+            _ => Err(Reason::PartOfAnother),
+        },
+        (Object::Stream(stream), Value::Object(part)) => match &**part {
+            Object::Stream(part) => {
+                if stream.append(part) {
+                    Ok(())
+                } else {
+                    Err(stream::Flaw::Order.into())
+                }
             }
             _ => Err(Reason::PartOfAnother),
         },

@@ -167,7 +167,7 @@ fn radix_tree_nodes(log: &Log) -> usize {
     // Where the IDs seen so far part from the last one, ascending.
     let mut forks: Vec<usize> = Vec::new();
     let mut last: Option<[u8; ID_BYTES]> = None;
-    for block in log.outlines() {
+    for block in log.outlines_from(Id::MIN) {
         let id = block.first().to_bytes();
         if let Some(last) = last {
             let common = id.iter().zip(&last).take_while(|(a, b)| a == b).count();

@@ -51,7 +51,7 @@ fn one_record_in_many_pieces() {
 
 #[test]
 fn parts_become_what_they_came_from() {
-    for object in of_every_type().into_iter().filter(|object| !matches!(object, Object::Stream(_))) {
+    for object in of_every_type() {
         let mut writer = LargeWriter::new(b"key", &object, None, Access::Unknown, Pieces::Parts);
         let (mut bytes, mut pieces) = (Vec::new(), 1);
         while writer.step(&mut bytes, 5000) == Piece::Part {
@@ -76,8 +76,13 @@ fn parts_become_what_they_came_from() {
         }
         let mut whole = whole.expect("some parts");
         let again = Value::Object(Box::new(object.clone()));
-        if !matches!(*whole, Object::List(_)) {
-            assert_eq!(append(&mut whole, &again, &Encodings::default()), Err(Reason::DuplicateElement));
+        let refused = match &*whole {
+            Object::List(_) => None,
+            Object::Stream(_) => Some(stream::Flaw::Order.into()),
+            Object::Set(_) | Object::Zset(_) | Object::Hash(_) => Some(Reason::DuplicateElement),
+        };
+        if let Some(reason) = refused {
+            assert_eq!(append(&mut whole, &again, &Encodings::default()), Err(reason));
         }
         assert_eq!(digest(&Value::Object(whole)), digest(&again));
     }
@@ -114,5 +119,44 @@ fn what_is_written_is_frozen() {
         let record = Records::new(&bytes, LONGEST).next().expect("a record").expect("a sound one");
         let read = record.decode(LONGEST, &Encodings::default()).expect("a value");
         assert_eq!(digest(&read), expected);
+    }
+}
+
+/// The counters, deleted entries and groups are those of the whole, wherever the parts end.
+#[test]
+fn parts_of_a_stream_keep_what_is_beside_its_entries() {
+    let Some(Object::Stream(mut original)) = of_every_type().pop() else { panic!("a stream") };
+    for n in (3..ELEMENTS as u64).step_by(7) {
+        assert!(original.log_mut().delete(Id::new(1000 + n, 0)));
+    }
+    for name in [&b"first"[..], b"second"] {
+        assert!(original.create_group(name, Id::new(1500, 0), None));
+        let (_, group) = original.parts_mut(name).expect("it was created");
+        let owner = group.create_consumer(b"consumer", 5).expect("a new one");
+        (1000..1500).for_each(|ms| group.deliver(Id::new(ms, 0), owner, 6));
+    }
+    let written = |stream: &Stream| {
+        let mut bytes = Vec::new();
+        stream::write(&mut bytes, stream, Compression::None);
+        bytes
+    };
+    let original = Object::Stream(original);
+    for budget in [100, 5000, 50_000] {
+        let mut writer = LargeWriter::new(b"key", &original, None, Access::Unknown, Pieces::Parts);
+        let mut bytes = Vec::new();
+        while writer.step(&mut bytes, budget) == Piece::Part {}
+        let mut whole: Option<Box<Object>> = None;
+        for record in Records::new(&bytes, LONGEST) {
+            let value = record.and_then(|record| record.decode(LONGEST, &Encodings::default())).expect("a sound part");
+            match (&mut whole, value) {
+                (Some(whole), value) => append(whole, &value, &Encodings::default()).expect("what comes behind"),
+                (None, Value::Object(object)) => whole = Some(object),
+                (None, _) => panic!("not a stream"),
+            }
+        }
+        let (Some(Object::Stream(whole)), Object::Stream(original)) = (whole.as_deref(), &original) else {
+            panic!("not a stream");
+        };
+        assert!(written(whole) == written(original), "parts of {budget} bytes");
     }
 }

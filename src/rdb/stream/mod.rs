@@ -10,7 +10,7 @@ mod tests;
 mod write;
 
 pub use read::{Flaw, read, skip};
-pub use write::{write, write_blocks, write_rest};
+pub use write::{write, write_blocks, write_part, write_rest};
 
 const LISTPACKS: u8 = 15;
 /// What is written.

@@ -14,7 +14,32 @@ use crate::types::stream::{Group, Id, Stream};
 pub fn write(out: &mut Vec<u8>, stream: &Stream, compression: Compression) {
     length::write(out, stream.log().blocks() as u64);
     write_blocks(out, stream, Id::MIN, usize::MAX, compression);
-    write_rest(out, stream, compression);
+    write_rest(out, stream, stream.len(), compression);
+}
+
+/// Appends some of the blocks, from an ID on and about `budget` bytes, as a stream of their own; the last part has the stream's counters and
+/// groups. Where the next part begins, if there is one.
+pub fn write_part(out: &mut Vec<u8>, stream: &Stream, from: Id, budget: usize, compression: Compression) -> Option<Id> {
+    let mut blocks = Vec::new();
+    let next = write_blocks(&mut blocks, stream, from, budget, compression);
+    let (mut count, mut entries, mut last_id) = (0, 0, from);
+    let written = stream.log().outlines_from(from);
+    for block in written.take_while(|block| next.is_none_or(|next| block.first() < next)) {
+        count += 1;
+        entries += u64::from(block.live());
+        last_id = block.last();
+    }
+    length::write(out, count);
+    out.extend_from_slice(&blocks);
+    if next.is_none() {
+        write_rest(out, stream, entries, compression);
+        return None;
+    }
+    length::write(out, entries);
+    [last_id, from, Id::MIN].into_iter().for_each(|id| write_id(out, id));
+    length::write(out, entries);
+    length::write(out, 0);
+    next
 }
 
 /// Appends blocks from an ID on, behind their number, until `out` is `enough` long. Where to go on, if there are more.
@@ -39,10 +64,10 @@ pub fn write_blocks(
     None
 }
 
-/// Appends what comes behind the blocks.
-pub fn write_rest(out: &mut Vec<u8>, stream: &Stream, compression: Compression) {
+/// Appends what comes behind the blocks, which have so many entries.
+pub fn write_rest(out: &mut Vec<u8>, stream: &Stream, entries: u64, compression: Compression) {
     let log = stream.log();
-    length::write(out, log.len());
+    length::write(out, entries);
     write_id(out, log.last_id());
     write_id(out, log.first_id());
     write_id(out, log.max_deleted_id());

@@ -134,22 +134,21 @@ impl Log {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
-    /// What is known of all blocks without reading them, in order.
-    pub fn outlines(&self) -> impl Iterator<Item = &Outline> {
-        self.places(self.front()).filter_map(|place| self.outline(place))
-    }
-
     /// The blocks whose first ID is this or greater, in order.
     pub fn blocks_from(&self, id: Id) -> impl Iterator<Item = Opened<'_>> {
-        let sealed = self.sealed.ceiling(id);
-        let first = if self.sealed.at(sealed).is_some() { Some(Place::Sealed(sealed)) } else { self.back() };
-        let places = self.places(first);
-        let places = places.skip_while(move |place| self.outline(*place).is_some_and(|block| block.first() < id));
-        places.filter_map(|place| self.block(place))
+        self.places_from(id).filter_map(|place| self.block(place))
     }
 
-    fn places(&self, first: Option<Place>) -> impl Iterator<Item = Place> {
-        std::iter::successors(first, |place| self.next_place(*place))
+    /// What is known of these blocks without reading them.
+    pub fn outlines_from(&self, id: Id) -> impl Iterator<Item = &Outline> {
+        self.places_from(id).filter_map(|place| self.outline(place))
+    }
+
+    fn places_from(&self, id: Id) -> impl Iterator<Item = Place> {
+        let sealed = self.sealed.ceiling(id);
+        let first = if self.sealed.at(sealed).is_some() { Some(Place::Sealed(sealed)) } else { self.back() };
+        let places = std::iter::successors(first, |place| self.next_place(*place));
+        places.skip_while(move |place| self.outline(*place).is_some_and(|block| block.first() < id))
     }
 
     /// The ID of the first block, which is what a replica is told in place of an approximate MINID; the greatest ID if there is none.

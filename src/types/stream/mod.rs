@@ -38,6 +38,8 @@ pub mod load {
 use std::mem::size_of;
 use std::sync::Arc;
 
+use block::Block;
+
 /// A stream with its consumer groups.
 #[derive(Clone, Default)]
 pub struct Stream {
@@ -111,6 +113,16 @@ impl Stream {
         let Err(at) = self.position(group.name()) else { return false };
         self.groups.insert(at, Arc::new(group));
         true
+    }
+
+    /// Adds what comes behind, as part of the same stream: its entries and groups; its counters are those of all from now on. Whether its IDs
+    /// are beyond those that are there, and its groups new.
+    #[must_use]
+    pub fn append(&mut self, part: &Stream) -> bool {
+        let (log, end) = (&mut self.log, &part.log);
+        part.log.blocks_from(Id::MIN).all(|block| log.load_block(Block::clone(&block)))
+            && log.load_counters(end.last_id(), end.max_deleted_id(), end.entries_added())
+            && part.groups.iter().all(|group| self.load_group(Group::clone(group)))
     }
 
     /// Takes a group out: as all that a stream has, to be freed as one, bit by bit.
