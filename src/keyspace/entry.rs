@@ -8,7 +8,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 4 | encoding (6 bits), mark (2 bits) and access clock (24 bits) |
-//! | 4 | key length (8 bits) and length of an inline value (24 bits), or [`WIDE`] |
+//! | 4 | key length (8 bits) and length of an inline value (24 bits), or `WIDE` |
 //! | 8 | if that is so: key length and value length, 4 bytes each |
 //! | 8 | expiry, Unix time in milliseconds; only with the pointer's bit |
 //! | | key |
@@ -22,11 +22,17 @@
 //! - whether it is wide is settled with the block: an entry whose value outgrows it is made anew
 //! - an integer is only ever stored for a text that is exactly that integer's decimal form
 
-use std::alloc::{self, Layout};
+mod form;
+mod layout;
+
+use std::alloc;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
+
+use form::{Form, Shaped};
+use layout::{Lengths, Shape, layout};
 
 use super::hash::TAG_BITS;
 use super::{Kind, NewCollection, NewStr, StrRef, Value, ValueRef, graveyard};
@@ -41,18 +47,6 @@ pub const EMBEDDED_BYTES: usize = 44;
 /// Redis's name of the encoding of any other string.
 pub const RAW: &str = "raw";
 
-const HEADER_BYTES: usize = 8;
-const LENGTHS_AT: usize = 4;
-/// In place of a key length: the lengths are behind, as they are large.
-const WIDE: u32 = 0xff;
-const WIDE_HEADER_BYTES: usize = 16;
-const WIDE_LENGTHS_AT: usize = 8;
-const KEY_LENGTH_BITS: u32 = 8;
-const MAX_NARROW_KEY: usize = WIDE as usize - 1;
-const MAX_NARROW_VALUE: usize = (1 << (u32::BITS - KEY_LENGTH_BITS)) - 1;
-const EXPIRY_BYTES: usize = 8;
-const ALIGN: usize = 8;
-
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS: usize = (1 << ADDRESS_BITS) - 1;
 const EXPIRY_BIT: usize = 1 << (ADDRESS_BITS + TAG_BITS);
@@ -65,86 +59,6 @@ const MARK_MASK: u32 = 3 << MARK_SHIFT;
 /// Set on an inline value that was changed in place: OBJECT ENCODING calls it `raw` whatever its length.
 const CHANGED: u32 = 1 << 31;
 
-/// How the value is held. Bits 24 and up of the header's first word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Int = 0,
-    Inline = 1,
-    /// A `Bytes`.
-    Shared = 2,
-    /// A `BytesMut`, for a string that is growing.
-    Growing = 3,
-    /// The bytes of a small collection.
-    PackedList = 4,
-    PackedSet = 5,
-    PackedZset = 6,
-    PackedHash = 7,
-    /// A `Box<Object>`, whose variant this names too.
-    List = 8,
-    Set = 9,
-    Zset = 10,
-    Hash = 11,
-    Stream = 12,
-}
-
-impl Form {
-    const SHIFT: u32 = 24;
-    const MASK: u32 = 0x1f << Self::SHIFT;
-
-    #[inline]
-    fn of(word: u32) -> Self {
-        match (word & Self::MASK) >> Self::SHIFT {
-            0 => Self::Int,
-            1 => Self::Inline,
-            2 => Self::Shared,
-            3 => Self::Growing,
-            4 => Self::PackedList,
-            5 => Self::PackedSet,
-            6 => Self::PackedZset,
-            7 => Self::PackedHash,
-            8 => Self::List,
-            9 => Self::Set,
-            10 => Self::Zset,
-            11 => Self::Hash,
-            12 => Self::Stream,
-            other => unreachable!("no value has form {other}"),
-        }
-    }
-
-    fn packed(kind: Kind) -> Self {
-        match kind {
-            Kind::List => Self::PackedList,
-            Kind::Set => Self::PackedSet,
-            Kind::Zset => Self::PackedZset,
-            Kind::Hash => Self::PackedHash,
-            Kind::String | Kind::Stream => unreachable!("no packed form of a {}", kind.name()),
-        }
-    }
-
-    fn full(kind: Kind) -> Self {
-        match kind {
-            Kind::List => Self::List,
-            Kind::Set => Self::Set,
-            Kind::Zset => Self::Zset,
-            Kind::Hash => Self::Hash,
-            Kind::Stream => Self::Stream,
-            Kind::String => unreachable!("a string is no object"),
-        }
-    }
-
-    #[inline]
-    fn kind(self) -> Kind {
-        match self {
-            Self::Int | Self::Inline | Self::Shared | Self::Growing => Kind::String,
-            Self::PackedList | Self::List => Kind::List,
-            Self::PackedSet | Self::Set => Kind::Set,
-            Self::PackedZset | Self::Zset => Kind::Zset,
-            Self::PackedHash | Self::Hash => Kind::Hash,
-            Self::Stream => Kind::Stream,
-        }
-    }
-}
-
 /// An owned entry; dropping it frees key and value.
 #[derive(Debug)]
 pub struct Entry {
@@ -153,145 +67,6 @@ pub struct Entry {
 
 // SAFETY: an entry is the only owner of its block, and all it can hold (bytes, `Bytes`, `BytesMut`) is `Send`.
 unsafe impl Send for Entry {}
-
-/// A value in the shape it will be stored in.
-enum Shaped<'a> {
-    Int(i64),
-    Inline(&'a [u8]),
-    InlineOwned(Bytes),
-    Shared(Bytes),
-    Growing(BytesMut),
-    Packed(Kind, &'a [u8]),
-    PackedOwned(Kind, Bytes),
-    Object(Box<Object>),
-}
-
-impl<'a> From<NewCollection<'a>> for Shaped<'a> {
-    fn from(value: NewCollection<'a>) -> Self {
-        match value {
-            NewCollection::Packed(kind, bytes) => Self::Packed(kind, bytes),
-            NewCollection::Object(object) => Self::Object(object),
-        }
-    }
-}
-
-impl<'a> Shaped<'a> {
-    #[inline]
-    fn of(value: NewStr<'a>) -> Self {
-        match value {
-            NewStr::Int(number) => Self::Int(number),
-            NewStr::Copy(text) => match parse_canonical(text) {
-                Some(number) => Self::Int(number),
-                None if text.len() < SHARED_BYTES => Self::Inline(text),
-                None => Self::Shared(Bytes::copy_from_slice(text)),
-            },
-            NewStr::Take(text) => match parse_canonical(&text) {
-                Some(number) => Self::Int(number),
-                None => Self::of(NewStr::Text(text)),
-            },
-            NewStr::Text(text) if text.len() < SHARED_BYTES => Self::InlineOwned(text),
-            NewStr::Text(text) => Self::Shared(text),
-        }
-    }
-
-    #[inline]
-    fn form(&self) -> Form {
-        match self {
-            Self::Int(_) => Form::Int,
-            Self::Inline(_) | Self::InlineOwned(_) => Form::Inline,
-            Self::Shared(_) => Form::Shared,
-            Self::Growing(_) => Form::Growing,
-            Self::Packed(kind, _) | Self::PackedOwned(kind, _) => Form::packed(*kind),
-            Self::Object(object) => Form::full(object.kind()),
-        }
-    }
-
-    #[inline]
-    fn inline_length(&self) -> usize {
-        match self {
-            Self::Inline(text) | Self::Packed(_, text) => text.len(),
-            Self::InlineOwned(text) | Self::PackedOwned(_, text) => text.len(),
-            Self::Int(_) | Self::Shared(_) | Self::Growing(_) | Self::Object(_) => 0,
-        }
-    }
-}
-
-/// What a header says of lengths.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Lengths {
-    key: usize,
-    /// 0 of a value that is not inline.
-    value: usize,
-    wide: bool,
-}
-
-impl Lengths {
-    #[inline]
-    fn new(key: usize, value: usize) -> Self {
-        Self { key, value, wide: key > MAX_NARROW_KEY || value > MAX_NARROW_VALUE }
-    }
-
-    /// Of another value in the same block, if its header has room for that.
-    #[inline]
-    fn with_value(self, value: usize) -> Option<Self> {
-        (self.wide || value <= MAX_NARROW_VALUE).then_some(Self { value, ..self })
-    }
-
-    #[inline]
-    fn header_bytes(self) -> usize {
-        if self.wide { WIDE_HEADER_BYTES } else { HEADER_BYTES }
-    }
-
-    /// # Safety
-    /// The block has a header of this width.
-    #[inline]
-    unsafe fn write(self, block: *mut u8) {
-        let narrow = self.key as u32 | (self.value as u32) << KEY_LENGTH_BITS;
-        // SAFETY: the caller's promise; the fields are aligned as the block is.
-        unsafe {
-            block.add(LENGTHS_AT).cast::<u32>().write(if self.wide { WIDE } else { narrow });
-            if self.wide {
-                block.add(WIDE_LENGTHS_AT).cast::<[u32; 2]>().write([self.key as u32, self.value as u32]);
-            }
-        }
-    }
-}
-
-/// Sizes and offsets of a block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    lengths: Lengths,
-    key_at: usize,
-    value_at: usize,
-    size: usize,
-}
-
-impl Shape {
-    #[inline]
-    fn new(lengths: Lengths, has_expiry: bool, form: Form) -> Self {
-        let (key_length, value_length) = (lengths.key, lengths.value);
-        let key_at = lengths.header_bytes() + if has_expiry { EXPIRY_BYTES } else { 0 };
-        let key_end = key_at + key_length;
-        let (value_at, value_size) = match form {
-            Form::Int => (key_end, size_of::<i64>()),
-            Form::Inline | Form::PackedList | Form::PackedSet | Form::PackedZset | Form::PackedHash => {
-                (key_end, value_length)
-            }
-            Form::List | Form::Set | Form::Zset | Form::Hash | Form::Stream => (key_end, size_of::<Box<Object>>()),
-            Form::Shared => (key_end.next_multiple_of(ALIGN), size_of::<Bytes>()),
-            Form::Growing => (key_end.next_multiple_of(ALIGN), size_of::<BytesMut>()),
-        };
-        Self { lengths, key_at, value_at, size: value_at + value_size }
-    }
-}
-
-const _: () = assert!(align_of::<Bytes>() <= ALIGN && align_of::<BytesMut>() <= ALIGN);
-
-#[inline]
-fn layout(size: usize) -> Layout {
-    // Keys and inline values have 32-bit lengths, so the size cannot overflow.
-    Layout::from_size_align(size, ALIGN).unwrap_or_else(|_| unreachable!("an entry of {size} bytes"))
-}
 
 impl Entry {
     /// A new entry. `tag` is the key's 14 hash bits, `clock` its 24-bit access clock.
@@ -358,17 +133,8 @@ impl Entry {
 
     #[inline]
     fn lengths(&self) -> Lengths {
-        let block = self.block();
-        // SAFETY: the field is aligned and always there, and says itself whether the other two are.
-        unsafe {
-            let lengths = block.add(LENGTHS_AT).cast::<u32>().read();
-            if lengths & WIDE != WIDE {
-                let (key, value) = (lengths & WIDE, lengths >> KEY_LENGTH_BITS);
-                return Lengths { key: key as usize, value: value as usize, wide: false };
-            }
-            let [key, value] = block.add(WIDE_LENGTHS_AT).cast::<[u32; 2]>().read();
-            Lengths { key: key as usize, value: value as usize, wide: true }
-        }
+        // SAFETY: the header describes the block, always.
+        unsafe { Lengths::read(self.block()) }
     }
 
     #[inline]
@@ -425,7 +191,7 @@ impl Entry {
     #[inline]
     pub fn key(&self) -> &[u8] {
         let lengths = self.lengths();
-        let key_at = lengths.header_bytes() + if self.has_expiry() { EXPIRY_BYTES } else { 0 };
+        let key_at = lengths.key_at(self.has_expiry());
         // SAFETY: the key stands there in full, and the borrow keeps the block as it is.
         unsafe { std::slice::from_raw_parts(self.block().add(key_at), lengths.key) }
     }

@@ -1,3 +1,4 @@
+use super::layout::MAX_NARROW_VALUE;
 use super::*;
 use proptest::prelude::*;
 

@@ -33,6 +33,7 @@ pub mod slot;
 mod snapshot;
 mod space;
 mod table;
+mod value;
 mod view;
 
 pub use changes::{Change, Changes, EventClass, What};
@@ -46,4 +47,5 @@ pub use removals::Removals;
 pub use scan::Next;
 pub use snapshot::{BACKLOG_BYTES, SnapshotChunk, SnapshotStats, Walk};
 pub use space::{DbStats, Garbage, Keyspace, Stats};
-pub use view::*;
+pub use value::{Expiry, Held, HeldMut, Kind, Meta, NewCollection, NewStr, StrRef, Taken, Value, ValueRef, WrongType};
+pub use view::KeyView;

@@ -1,8 +1,10 @@
-use super::super::slot::SLOTS;
-use super::super::{Policy, PolicyKind, SHARED_BYTES};
-use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+use super::super::slot::SLOTS;
+use super::super::{Policy, PolicyKind, SHARED_BYTES, Taken, Value};
+use super::*;
 
 const DBS: usize = 3;
 

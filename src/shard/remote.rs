@@ -201,12 +201,7 @@ impl Shard {
         if is_block {
             self.begin_block(LogBlock::default());
         }
-        let mut done = 0;
-        while done < batch.requests.len() {
-            let next = self.fetch_ahead(batch, done);
-            batch.execute_some(done..next, |request, args, out| self.run_request(io, from, request, args, out));
-            done = next;
-        }
+        self.run_each(batch, |shard, request, args, out| shard.run_request(io, from, request, args, out));
         if is_block {
             let block = self.log.leave_block();
             self.log.enter_block(block);
@@ -216,18 +211,27 @@ impl Shard {
     /// Executes another core's commands. One that meets a lock, which may be there since the command before it, waits in a batch of its own.
     pub(super) fn run_or_defer(&mut self, io: &mut ShardIo, from: usize, batch: &mut Batch) {
         self.lap_started = clock::ticks();
+        self.run_each(batch, |shard, request, args, out| {
+            if !shard.gates.locks || shard.is_free(request.command, args) {
+                return shard.run_request(io, from, request, args, out);
+            }
+            let mut waiting = shard.spare_batches.pop().unwrap_or_default();
+            waiting.push(request.origin, request.command, args, request.slot);
+            shard.defer(from, waiting);
+            Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: true }
+        });
+    }
+
+    /// Runs the commands of a batch, some of which have their keys fetched at a time.
+    fn run_each(
+        &mut self,
+        batch: &mut Batch,
+        mut run: impl FnMut(&mut Shard, &Request, &Args<'_>, &mut Out) -> Response,
+    ) {
         let mut done = 0;
         while done < batch.requests.len() {
             let next = self.fetch_ahead(batch, done);
-            batch.execute_some(done..next, |request, args, out| {
-                if !self.gates.locks || self.is_free(request.command, args) {
-                    return self.run_request(io, from, request, args, out);
-                }
-                let mut waiting = self.spare_batches.pop().unwrap_or_default();
-                waiting.push(request.origin, request.command, args, request.slot);
-                self.defer(from, waiting);
-                Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: true }
-            });
+            batch.execute_some(done..next, |request, args, out| run(self, request, args, out));
             done = next;
         }
     }
