@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::double::DoubleText;
+use crate::types::numbers::whole;
 
 /// A value of this many bytes or more is sent from its own allocation; smaller ones are copied into the reply.
 pub const ATTACH_MIN_BYTES: usize = 16 * 1024;
@@ -206,8 +207,7 @@ impl<'a> Writer<'a> {
     /// A floating point number: RESP3 double, or a bulk string of the same text.
     pub fn double(&mut self, value: f64) {
         // Most are whole numbers, which need no text of their own.
-        let whole = value as i64;
-        if whole.unsigned_abs() < 1 << f64::MANTISSA_DIGITS && (whole as f64).to_bits() == value.to_bits() {
+        if let Some(whole) = whole(value).filter(|whole| *whole != 0 || value.is_sign_positive()) {
             return if self.resp3() { self.header(b',', whole) } else { self.bulk_int(whole) };
         }
         let text = DoubleText::of(value);

@@ -217,17 +217,8 @@ impl Batch {
         Args::new(&self.data, spans, &self.bigs[request.first_big as usize..])
     }
 
-    /// Executes every request: see [`Self::execute_some`].
-    pub fn execute(&mut self, execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response) {
-        self.execute_some(0..self.requests.len(), execute);
-    }
-
     /// Executes requests, those before them having been executed, with `execute`, which writes one reply and says how it went.
-    pub fn execute_some(
-        &mut self,
-        which: Range<usize>,
-        mut execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response,
-    ) {
+    pub fn execute(&mut self, which: Range<usize>, mut execute: impl FnMut(&Request, &Args<'_>, &mut Out) -> Response) {
         let mut replies = std::mem::take(&mut self.replies);
         let mut responses = std::mem::take(&mut self.responses);
         for request in &self.requests[which] {

@@ -279,18 +279,7 @@ impl Shard {
         let Some(mut blocked) = client.blocked.take() else { return };
         let Blocked { command: id, database, touches, .. } = *blocked;
         let Handler::Data(handler) = self.commands.get(id).handler else { unreachable!("it waits for a key") };
-        let call = Call {
-            id,
-            handler,
-            database,
-            proto: client.proto,
-            touches,
-            tracks: client.tracks,
-            applied: client.modes.applies,
-            hash: None,
-            visiting: true,
-            blocks: true,
-        };
+        let call = Call { database, visiting: true, blocks: true, ..Call::of(client, id, handler, touches) };
         let (bytes, attached) = (client.out.buf.len(), client.out.attached.len());
         self.lap_started = clock::ticks();
         self.blocking = Blocking { serves: Some(argument), ..Blocking::default() };

@@ -293,19 +293,7 @@ impl Shard {
         }
         match command.handler {
             Handler::Data(handler) => {
-                let (database, proto, touches) = (client.database, client.proto, self.touches(client, id));
-                let call = Call {
-                    id,
-                    handler,
-                    database,
-                    proto,
-                    touches,
-                    tracks: client.tracks,
-                    applied: client.modes.applies,
-                    hash: known.hash,
-                    visiting: false,
-                    blocks: false,
-                };
+                let call = Call { hash: known.hash, ..Call::of(client, id, handler, self.touches(client, id)) };
                 self.execute_data(io, client, &call, args, known.slot)
             }
             Handler::Server(server) => {

@@ -240,6 +240,25 @@ pub(super) struct Call {
     pub blocks: bool,
 }
 
+impl Call {
+    /// A client's command on keys of this core, in its selected database; it does not wait for any.
+    #[inline]
+    pub fn of(client: &Client, id: CommandId, handler: DataHandler, touches: bool) -> Call {
+        Call {
+            id,
+            handler,
+            database: client.database,
+            proto: client.proto,
+            touches,
+            tracks: client.tracks,
+            applied: client.modes.applies,
+            hash: None,
+            visiting: false,
+            blocks: false,
+        }
+    }
+}
+
 pub(super) type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> Outcome;
 
 /// How a command finds its core.

@@ -441,19 +441,7 @@ impl Shard {
                 self.sort_elsewhere(client, id, args);
             }
             Handler::Data(handler) => {
-                let (database, proto) = (client.database, client.proto);
-                let call = Call {
-                    id,
-                    handler,
-                    database,
-                    proto,
-                    touches,
-                    tracks: client.tracks,
-                    applied: client.modes.applies,
-                    hash: None,
-                    visiting,
-                    blocks: false,
-                };
+                let call = Call { visiting, ..Call::of(client, id, handler, touches) };
                 self.execute_here(io, client, &call, args);
             }
             Handler::Server(server) => self.execute_server(io, client, id, server, args),

@@ -231,7 +231,7 @@ impl Shard {
         let mut done = 0;
         while done < batch.requests.len() {
             let next = self.fetch_ahead(batch, done);
-            batch.execute_some(done..next, |request, args, out| run(self, request, args, out));
+            batch.execute(done..next, |request, args, out| run(self, request, args, out));
             done = next;
         }
     }

@@ -95,7 +95,7 @@ impl Node {
         let Some(mut batch) = self.inbox[shard].pop_front() else { return };
         let (data, waiting, locked) = (&mut self.data, &mut self.waiting, &self.locked);
         let is_block = batch.block.is_some();
-        batch.execute(|request, args, out| {
+        batch.execute(0..batch.requests.len(), |request, args, out| {
             assert!(request.origin.database < 16 && args.len() > 1);
             let of_key = |key: &[u8]| slot::shard_of(slot::slot(key), SHARDS);
             assert_eq!(of_key(args.get(1)), shard);
@@ -121,7 +121,7 @@ impl Node {
         self.locked.clear();
         for mut batch in self.waiting.drain(..) {
             let data = &mut self.data;
-            batch.execute(|request, args, out| {
+            batch.execute(0..batch.requests.len(), |request, args, out| {
                 run(data, args, request.origin.database);
                 Response { end: out.buf.len(), nanoseconds: 0, failed: false, deferred: false }
             });

@@ -520,7 +520,7 @@ impl Node {
         match self.inbox[shard].pop_front() {
             Some(Work::Batch(mut batch)) => {
                 let data = &mut self.data[shard];
-                batch.execute(|request, args, out| {
+                batch.execute(0..batch.requests.len(), |request, args, out| {
                     let db = request.origin.database;
                     Effect::all(db, args).into_iter().for_each(|effect| effect.apply(data));
                     out.buf.extend_from_slice(b"+OK\r\n");
