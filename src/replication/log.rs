@@ -43,9 +43,12 @@ impl LogBatch {
         self.end_run(db);
     }
 
-    /// Appends one command.
+    /// Appends one command; mostly that is the bytes its client has sent.
     pub fn command(&mut self, db: usize, args: &Args<'_>) {
-        write_command(&mut self.bytes, args.len(), (0..args.len()).map(|i| args.get(i)));
+        match args.clean_frame() {
+            Some(frame) => self.bytes.extend_from_slice(frame),
+            None => write_command(&mut self.bytes, args.len(), (0..args.len()).map(|i| args.get(i))),
+        }
         self.end_run(db);
     }
 
@@ -234,6 +237,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::parser::{Limits, Parsed, Parser};
 
     #[test]
     fn commands_of_one_database_are_one_run() {
@@ -255,6 +259,21 @@ mod tests {
         other.words(3, &[b"DEL", b"x"]);
         other.extend(&batch);
         assert_eq!(other.iter().map(|(db, _)| db).collect::<Vec<_>>(), [3, 0, 3, 0]);
+    }
+
+    /// As its client sent it, unless a client that left line ends out would have that passed on, too.
+    #[test]
+    fn a_command_is_written_as_clients_should_send_it() {
+        let clean: &[u8] = b"*3\r\n$3\r\nset\r\n$1\r\na\r\n$0\r\n\r\n";
+        let sloppy: &[u8] = b"*3\r\n$3\rxset__$1\r\na\r\n$0\r\n__";
+        let inline: &[u8] = b"set  'a' \"\"\r\n";
+        for bytes in [clean, sloppy, inline] {
+            let mut parser = Parser::default();
+            assert_eq!(parser.parse(bytes, &Limits::default()), Ok(Parsed::Command { consumed: bytes.len() }));
+            let mut batch = LogBatch::default();
+            batch.command(7, &parser.args(bytes));
+            assert_eq!(batch.iter().collect::<Vec<_>>(), [(7, clean)]);
+        }
     }
 
     #[test]

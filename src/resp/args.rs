@@ -55,11 +55,39 @@ pub struct Args<'a> {
     buf: &'a [u8],
     spans: &'a [Span],
     bigs: &'a [Bytes],
+    /// The command in RESP is `buf[..framed]`; 0 where it is not at hand like that.
+    framed: usize,
 }
 
 impl<'a> Args<'a> {
     pub fn new(buf: &'a [u8], spans: &'a [Span], bigs: &'a [Bytes]) -> Args<'a> {
-        Args { buf, spans, bigs }
+        Args { buf, spans, bigs, framed: 0 }
+    }
+
+    /// Arguments that lie in `frame`, which is the whole command as a multibulk request.
+    pub fn framed(frame: &'a [u8], spans: &'a [Span]) -> Args<'a> {
+        Args { buf: frame, spans, bigs: &[], framed: frame.len() }
+    }
+
+    /// The multibulk request that the arguments lie in, if it is whole and at hand.
+    #[inline]
+    pub fn frame(&self) -> Option<&'a [u8]> {
+        (self.framed > 0).then(|| &self.buf[..self.framed])
+    }
+
+    /// [`Args::frame`], if every line in it ends as it should, which the parser does not insist on.
+    #[inline]
+    pub fn clean_frame(&self) -> Option<&'a [u8]> {
+        const LINE_END: &[u8] = b"\r\n";
+        let frame = self.frame()?;
+        let ends_at = |at: usize| frame.get(at..at + LINE_END.len()) == Some(LINE_END);
+        // Lengths have no superfluous digits; so the count's line is as long as the count.
+        let count_digits = self.spans.len().checked_ilog10()? as usize + 1;
+        let clean = |span: &Span| {
+            let start = span.start as usize;
+            ends_at(start - LINE_END.len()) && ends_at(start + span.len as usize)
+        };
+        (ends_at(1 + count_digits) && self.spans.iter().all(clean)).then_some(frame)
     }
 
     /// How many arguments there are, the command's name included.

@@ -183,7 +183,13 @@ impl Parser {
     /// The arguments of the command that `parse` has just found in `input`.
     pub fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
         debug_assert_eq!(self.stage, Stage::Done);
-        Args::new(if self.in_scratch { &self.scratch } else { input }, &self.spans, &self.bigs)
+        if self.in_scratch {
+            Args::new(&self.scratch, &self.spans, &self.bigs)
+        } else if self.bigs.is_empty() {
+            Args::framed(&input[..self.pos], &self.spans)
+        } else {
+            Args::new(input, &self.spans, &self.bigs)
+        }
     }
 
     /// Ready for another command; keeps the capacity that ordinary commands need.

@@ -134,6 +134,10 @@ pub struct Request {
     pub slot: Option<u16>,
     /// The hash of that key, once the core that executes it has looked.
     pub hash: Option<KeyHash>,
+    /// Its bytes are the request as its client sent it.
+    framed: bool,
+    first_byte: u32,
+    bytes: u32,
     first_span: u32,
     spans: u32,
     first_big: u32,
@@ -175,17 +179,23 @@ const KEEP_BYTES: usize = 256 * 1024;
 impl Batch {
     /// Appends a command. `slot` is that of its key, if it has one and that is known.
     pub fn push(&mut self, origin: Origin, command: CommandId, args: &Args<'_>, slot: Option<u16>) {
-        let (first_span, first_big) = (self.spans.len(), self.bigs.len());
-        for i in 0..args.len() {
-            match args.separate(i) {
-                Some(big) => {
-                    self.spans.push(Span::separate(self.bigs.len() - first_big));
-                    self.bigs.push(big.clone());
-                }
-                None => {
-                    let arg = args.get(i);
-                    self.spans.push(Span::inline(self.data.len(), arg.len()));
-                    self.data.extend_from_slice(arg);
+        let (first_byte, first_span, first_big) = (self.data.len(), self.spans.len(), self.bigs.len());
+        if let Some(frame) = args.frame() {
+            let (_, spans, _) = args.parts();
+            self.data.extend_from_slice(frame);
+            self.spans.extend_from_slice(spans);
+        } else {
+            for i in 0..args.len() {
+                match args.separate(i) {
+                    Some(big) => {
+                        self.spans.push(Span::separate(self.bigs.len() - first_big));
+                        self.bigs.push(big.clone());
+                    }
+                    None => {
+                        let arg = args.get(i);
+                        self.spans.push(Span::inline(self.data.len() - first_byte, arg.len()));
+                        self.data.extend_from_slice(arg);
+                    }
                 }
             }
         }
@@ -194,6 +204,9 @@ impl Batch {
             command,
             slot,
             hash: None,
+            framed: args.frame().is_some(),
+            first_byte: first_byte as u32,
+            bytes: (self.data.len() - first_byte) as u32,
             first_span: first_span as u32,
             spans: args.len() as u32,
             first_big: first_big as u32,
@@ -213,8 +226,12 @@ impl Batch {
 
     /// The arguments of a request.
     pub fn args(&self, request: &Request) -> Args<'_> {
+        let data = &self.data[request.first_byte as usize..(request.first_byte + request.bytes) as usize];
         let spans = &self.spans[request.first_span as usize..(request.first_span + request.spans) as usize];
-        Args::new(&self.data, spans, &self.bigs[request.first_big as usize..])
+        if request.framed {
+            return Args::framed(data, spans);
+        }
+        Args::new(data, spans, &self.bigs[request.first_big as usize..])
     }
 
     /// Executes requests, those before them having been executed, with `execute`, which writes one reply and says how it went.
@@ -241,5 +258,52 @@ impl Batch {
         self.responses.clear();
         self.block = None;
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::parser::{Limits, Parser};
+
+    #[test]
+    fn requests_carry_what_their_clients_sent() {
+        let origin = Origin {
+            socket: SocketId { index: 0, generation: 0 },
+            sequence: 0,
+            database: 0,
+            proto: Proto::Resp2,
+            touches: true,
+            tracks: false,
+            applied: false,
+        };
+        let frames: [&[u8]; 2] = [b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n12\r\n", b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"];
+        let mut large = OwnedArgs::from_iter(["SET", "c"]);
+        large.push_separate(Bytes::from(vec![b'x'; 100]));
+        let mut batch = Batch::default();
+        let mut parser = Parser::default();
+        for frame in frames {
+            assert!(parser.parse(frame, &Limits::default()).is_ok());
+            batch.push(origin, CommandId(1), &parser.args(frame), None);
+            batch.push(origin, CommandId(2), &large.args(), None);
+            batch.push(origin, CommandId(3), &OwnedArgs::from_iter(["DEL", "d", ""]).args(), None);
+        }
+        let carried: Vec<(Option<&[u8]>, Vec<&[u8]>)> = batch
+            .requests
+            .iter()
+            .map(|request| batch.args(request))
+            .map(|args| (args.frame(), (0..args.len()).map(|i| args.get(i)).collect()))
+            .collect();
+        let value = [b'x'; 100];
+        let (set, del): (Vec<&[u8]>, Vec<&[u8]>) = (vec![b"SET", b"c", &value], vec![b"DEL", b"d", b""]);
+        let expected = [
+            (Some(frames[0]), vec![&b"SET"[..], b"a", b"12"]),
+            (None, set.clone()),
+            (None, del.clone()),
+            (Some(frames[1]), vec![&b"GET"[..], b"b"]),
+            (None, set),
+            (None, del),
+        ];
+        assert_eq!(carried, expected);
     }
 }

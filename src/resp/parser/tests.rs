@@ -24,6 +24,12 @@ struct Feeder {
     peak_input_bytes: usize,
 }
 
+/// All of the command, unless it is inline or has left large values elsewhere.
+fn frame_expected<'a>(command: &'a [u8], args: &Args<'_>) -> Option<&'a [u8]> {
+    let whole = command.starts_with(b"*") && (0..args.len()).all(|i| args.separate(i).is_none());
+    whole.then_some(command)
+}
+
 impl Feeder {
     fn new(limits: Limits) -> Feeder {
         let (parser, buf) = (Parser::default(), Vec::new());
@@ -54,7 +60,10 @@ impl Feeder {
                 Parsed::Command { consumed } => {
                     let args = self.parser.args(&self.buf[..consumed]);
                     self.separate += (0..args.len()).filter(|&i| args.separate(i).is_some()).count();
-                    self.commands.push(args.iter_from(0).map(<[u8]>::to_vec).collect());
+                    let words: Words = args.iter_from(0).map(<[u8]>::to_vec).collect();
+                    assert_eq!(args.frame(), frame_expected(&self.buf[..consumed], &args));
+                    assert_eq!(args.clean_frame(), args.frame().filter(|frame| *frame == encode(&words)));
+                    self.commands.push(words);
                     self.buf.drain(..consumed);
                 }
                 Parsed::Large { header } => {
@@ -342,5 +351,27 @@ fn fuzz_no_stream_panics_or_holds_more_than_it_brought() {
             feeder.parser.reset();
             assert_eq!(feeder.parser.held_bytes(), 0, "seed {seed}");
         }
+    }
+}
+
+#[test]
+fn frames_are_clean_where_every_line_ends_well() {
+    let eleven = encode(&vec![b"x".to_vec(); 11]);
+    let cases: [(&[u8], bool); 7] = [
+        (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", true),
+        (b"*1\r\n$0\r\n\r\n", true),
+        (&eleven, true),
+        (b"*2\rx$3\r\nGET\r\n$1\r\nk\r\n", false),
+        (b"*2\r\n$3\rxGET\r\n$1\r\nk\r\n", false),
+        (b"*2\r\n$3\r\nGETxx$1\r\nk\r\n", false),
+        (b"*2\r\n$3\r\nGET\r\n$1\r\nk\rx", false),
+    ];
+    for (bytes, clean) in cases {
+        let mut parser = Parser::default();
+        let parsed = parser.parse(bytes, &Limits::default());
+        assert_eq!(parsed, Ok(Parsed::Command { consumed: bytes.len() }));
+        let args = parser.args(bytes);
+        assert_eq!(args.frame(), Some(bytes));
+        assert_eq!(args.clean_frame(), Some(bytes).filter(|_| clean), "{}", bytes.escape_ascii());
     }
 }
