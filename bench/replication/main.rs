@@ -6,7 +6,7 @@
 //!   everywhere, and load as `--load` says everywhere
 //! - a sync takes from REPLICAOF's reply until the replica says `master_link_status:up`
 //! - memory of a primary is its resident set, and for a redis-server what its child copied on top, which that reports itself
-//! - in steady state the primary has a processor of its own, replica and load generator have the others
+//! - in steady state the primary has one processor, the replica has the others, and the load generator goes where there is time left
 //!
 //! Basalt is what cargo built, or BASALT_TEST_SERVER; the peer is `redis-server`, or REDIS_SERVER (a valkey-server may be named).
 
@@ -37,6 +37,7 @@ pub struct Options {
     pub requests: u64,
     pub shards: usize,
     pub load: String,
+    pub without_redis: bool,
 }
 
 fn command() -> Command {
@@ -61,6 +62,7 @@ fn command() -> Command {
         .arg(flag("quick", "One round of small sizes: to see that everything works"))
         .arg(flag("sync", "Only: full syncs, at rest and with clients that write"))
         .arg(flag("steady", "Only: a write load with and without a replica"))
+        .arg(flag("without-redis", "Leave redis-server out of the steady state: to compare two builds"))
         .arg(flag("failover", "Only: from the kill of a primary to the first write, under Sentinel"))
         // cargo bench passes this to every benchmark.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
@@ -79,6 +81,7 @@ impl Options {
             clients: number("clients", 50, 50) as usize,
             requests: number("requests", 3_000_000, 200_000),
             shards: number("shards", processors, processors) as usize,
+            without_redis: matches.get_flag("without-redis"),
             load: matches.get_one::<String>("load").cloned().unwrap_or_default(),
         }
     }

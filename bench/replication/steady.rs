@@ -32,10 +32,21 @@ fn pin(pid: u32, processors: &[usize]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The primary's processor, and those of the others; the same one where there is no second.
-fn places() -> (Vec<usize>, Vec<usize>) {
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    if processors == 1 { (vec![0], vec![0]) } else { (vec![0], (1..processors).collect()) }
+/// Where threads may run.
+struct Places {
+    primary: Vec<usize>,
+    replica: Vec<usize>,
+    /// The load generator goes wherever there is time left. On one processor with the replica it would get half of that however little the
+    /// replica needs, and the figures would say what the scheduler does.
+    generator: Vec<usize>,
+}
+
+impl Places {
+    fn here() -> Places {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let others = if processors == 1 { 0..1 } else { 1..processors };
+        Places { primary: vec![0], replica: others.collect(), generator: (0..processors).collect() }
+    }
 }
 
 #[derive(Default)]
@@ -59,10 +70,10 @@ fn serving(kind: Kind, node: &Node) -> Duration {
 
 fn measure(kind: Kind, options: &Options, samples: &mut Samples) -> Result<(), Error> {
     let (primary, replica) = (Node::start(kind, DIRECTIVES), Node::start(kind, DIRECTIVES));
-    let (own, others) = places();
-    pin(primary.server().pid(), &own)?;
-    pin(replica.server().pid(), &others)?;
-    pin(std::process::id(), &others)?;
+    let places = Places::here();
+    pin(primary.server().pid(), &places.primary)?;
+    pin(replica.server().pid(), &places.replica)?;
+    pin(std::process::id(), &places.generator)?;
     fill(primary.port, KEYS)?;
     let writers = Writers { port: primary.port, clients: CONNECTIONS, pipeline: PIPELINE, keys: KEYS };
     let microseconds = |cpu: Duration, writes: u64| cpu.as_secs_f64() * 1e6 / writes as f64;
@@ -103,7 +114,8 @@ fn wait(what: &str, mut condition: impl FnMut() -> bool) -> Result<(), Error> {
 }
 
 pub fn run(options: &Options) -> Result<(), Error> {
-    let kinds = [Kind::Redis, Kind::Basalt(1)];
+    let mut kinds = vec![Kind::Redis, Kind::Basalt(1)];
+    kinds.retain(|kind| *kind != Kind::Redis || !options.without_redis);
     let mut all: Vec<Samples> = kinds.iter().map(|_| Samples::default()).collect();
     for _ in 0..options.rounds {
         for (kind, samples) in kinds.iter().zip(&mut all) {
