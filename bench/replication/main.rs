@@ -6,12 +6,15 @@
 //!   everywhere, and load as `--load` says everywhere
 //! - a sync takes from REPLICAOF's reply until the replica says `master_link_status:up`
 //! - memory of a primary is its resident set, and for a redis-server what its child copied on top, which that reports itself
-//! - in steady state the primary has one processor, the replica has the others, and the load generator goes where there is time left
+//! - in steady state the primary has one processor, the replica has the others, and the load generator goes where there is time left.
+//!   With few processors these three are short of them, and what a replica costs is what it takes away from the generator;
+//!   `--primary-share` makes the primary the slowest part, as it is with a processor for each
 //!
 //! Basalt is what cargo built, or BASALT_TEST_SERVER; the peer is `redis-server`, or REDIS_SERVER (a valkey-server may be named).
 
 mod failover;
 mod load;
+mod places;
 mod steady;
 mod sync;
 
@@ -38,6 +41,8 @@ pub struct Options {
     pub shards: usize,
     pub load: String,
     pub without_redis: bool,
+    /// Percent of one processor.
+    pub primary_share: Option<u64>,
 }
 
 fn command() -> Command {
@@ -62,6 +67,10 @@ fn command() -> Command {
         .arg(flag("quick", "One round of small sizes: to see that everything works"))
         .arg(flag("sync", "Only: full syncs, at rest and with clients that write"))
         .arg(flag("steady", "Only: a write load with and without a replica"))
+        .arg(
+            number("primary-share", "Hold the primary's serving thread to N percent of a processor in steady state")
+                .value_parser(value_parser!(u64).range(1..=90)),
+        )
         .arg(flag("without-redis", "Leave redis-server out of the steady state: to compare two builds"))
         .arg(flag("failover", "Only: from the kill of a primary to the first write, under Sentinel"))
         // cargo bench passes this to every benchmark.
@@ -82,6 +91,7 @@ impl Options {
             requests: number("requests", 3_000_000, 200_000),
             shards: number("shards", processors, processors) as usize,
             without_redis: matches.get_flag("without-redis"),
+            primary_share: matches.get_one::<u64>("primary-share").copied(),
             load: matches.get_one::<String>("load").cloned().unwrap_or_default(),
         }
     }

@@ -2,9 +2,9 @@
 
 use crate::common::{Kind, Node, proc};
 use crate::load::{Until, Writers, fill};
+use crate::places::{Places, hold, pin};
 use crate::stats::{Table, median, shown};
 use crate::{Error, Options, name};
-use std::fs;
 use std::time::{Duration, Instant};
 
 const KEYS: u64 = 100_000;
@@ -14,40 +14,6 @@ const BOUND: Duration = Duration::from_secs(120);
 
 const DIRECTIVES: &[(&str, &str)] =
     &[("repl-timeout", "60"), ("repl-backlog-size", "64mb"), ("client-output-buffer-limit", "replica 0 0 0")];
-
-/// Limits all threads that a process has now, and those they start, to some processors.
-fn pin(pid: u32, processors: &[usize]) -> Result<(), Error> {
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let id: libc::pid_t = task?.file_name().to_string_lossy().parse()?;
-        // SAFETY: the set lives on the stack for the call.
-        let done = unsafe {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            processors.iter().for_each(|&processor| libc::CPU_SET(processor, &mut set));
-            libc::sched_setaffinity(id, size_of::<libc::cpu_set_t>(), &set)
-        };
-        if done != 0 {
-            return Err(format!("pinning thread {id}: {}", std::io::Error::last_os_error()).into());
-        }
-    }
-    Ok(())
-}
-
-/// Where threads may run.
-struct Places {
-    primary: Vec<usize>,
-    replica: Vec<usize>,
-    /// The load generator goes wherever there is time left. On one processor with the replica it would get half of that however little the
-    /// replica needs, and the figures would say what the scheduler does.
-    generator: Vec<usize>,
-}
-
-impl Places {
-    fn here() -> Places {
-        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let others = if processors == 1 { 0..1 } else { 1..processors };
-        Places { primary: vec![0], replica: others.collect(), generator: (0..processors).collect() }
-    }
-}
 
 #[derive(Default)]
 struct Samples {
@@ -62,10 +28,13 @@ struct Samples {
     behind_ms: Vec<f64>,
 }
 
-/// The thread that serves a node's clients; the rest of a node is on other processors where there are enough.
+/// The name of the thread that serves a node's clients; the rest of a node is on other processors where there are enough.
+fn serving_thread(kind: Kind) -> &'static str {
+    if kind == Kind::Redis { "redis-server" } else { "basalt-0-" }
+}
+
 fn serving(kind: Kind, node: &Node) -> Duration {
-    let name = if kind == Kind::Redis { "redis-server" } else { "basalt-0-" };
-    proc::cpu_of_threads(node.server().pid(), name)
+    proc::cpu_of_threads(node.server().pid(), serving_thread(kind))
 }
 
 fn measure(kind: Kind, options: &Options, samples: &mut Samples) -> Result<(), Error> {
@@ -74,6 +43,9 @@ fn measure(kind: Kind, options: &Options, samples: &mut Samples) -> Result<(), E
     pin(primary.server().pid(), &places.primary)?;
     pin(replica.server().pid(), &places.replica)?;
     pin(std::process::id(), &places.generator)?;
+    if let Some(percent) = options.primary_share {
+        hold(primary.server().pid(), serving_thread(kind), percent)?;
+    }
     fill(primary.port, KEYS)?;
     let writers = Writers { port: primary.port, clients: CONNECTIONS, pipeline: PIPELINE, keys: KEYS };
     let microseconds = |cpu: Duration, writes: u64| cpu.as_secs_f64() * 1e6 / writes as f64;
@@ -121,6 +93,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
         for (kind, samples) in kinds.iter().zip(&mut all) {
             measure(*kind, options, samples)?;
         }
+    }
+    if let Some(percent) = options.primary_share {
+        println!("the primary's serving thread has {percent} % of a processor at most");
     }
     println!(
         "{} SETs of {} bytes over {CONNECTIONS} connections, {PIPELINE} at a time; {} rounds",
