@@ -149,7 +149,8 @@ const COMMANDS: &[&str] = &[
     "BZMPOP 0.001 1 k MAX COUNT 9",
     "ZREMRANGEBYRANK k 0 n",
     "ZREMRANGEBYSCORE k 0 n",
-    "ZREMRANGEBYLEX k - [b",
+    // Any other range of names depends on how a set with several scores is built, in Redis by chance.
+    "ZREMRANGEBYLEX k - +",
     "ZRANGESTORE K k 0 n",
     "ZUNIONSTORE K 2 k K",
     "ZINTERSTORE K 2 k K",

@@ -242,8 +242,14 @@ impl Zset {
         start..self.tree.position(&max.end()).max(start)
     }
 
-    /// The ranks of the elements between two names; as in Redis, all scores should be the same.
+    /// The ranks of the elements between two names. All scores should be the same; where they are not, the answer is somewhere between, but as in
+    /// Redis it is nothing where the last name is before the range, or the first behind it.
     pub fn lex_range(&self, min: LexBound<'_>, max: LexBound<'_>) -> Range<usize> {
+        let ends = self.get(0).zip(self.len().checked_sub(1).and_then(|last| self.get(last)));
+        if !ends.is_some_and(|(first, last)| min.admits_from_below(last.name()) && max.admits_from_above(first.name()))
+        {
+            return 0..0;
+        }
         let start = self.first_refused(|name| !min.admits_from_below(name), min);
         start..self.first_refused(|name| max.admits_from_above(name), max).max(start)
     }
