@@ -266,6 +266,9 @@ mod tests {
     use super::*;
     use crate::resp::parser::{Limits, Parser};
 
+    /// The frame of a request, and its arguments.
+    type Carried<'a> = (Option<&'a [u8]>, Vec<&'a [u8]>);
+
     #[test]
     fn requests_carry_what_their_clients_sent() {
         let origin = Origin {
@@ -288,7 +291,7 @@ mod tests {
             batch.push(origin, CommandId(2), &large.args(), None);
             batch.push(origin, CommandId(3), &OwnedArgs::from_iter(["DEL", "d", ""]).args(), None);
         }
-        let carried: Vec<(Option<&[u8]>, Vec<&[u8]>)> = batch
+        let carried: Vec<Carried<'_>> = batch
             .requests
             .iter()
             .map(|request| batch.args(request))
