@@ -245,29 +245,27 @@ impl Zset {
     /// The ranks of the elements between two names. All scores should be the same; where they are not, the answer is somewhere between, but as in
     /// Redis it is nothing where the last name is before the range, or the first behind it.
     pub fn lex_range(&self, min: LexBound<'_>, max: LexBound<'_>) -> Range<usize> {
-        let ends = self.get(0).zip(self.len().checked_sub(1).and_then(|last| self.get(last)));
-        if !ends.is_some_and(|(first, last)| min.admits_from_below(last.name()) && max.admits_from_above(first.name()))
-        {
+        let last = self.len().checked_sub(1).and_then(|last| self.get(last));
+        let (Some(first), Some(last)) = (self.get(0), last) else { return 0..0 };
+        let score = (first.score() == last.score()).then(|| first.score());
+        let ends_admit = || min.admits_from_below(last.name()) && max.admits_from_above(first.name());
+        if score.is_none() && !ends_admit() {
             return 0..0;
         }
-        let start = self.first_refused(|name| !min.admits_from_below(name), min);
-        start..self.first_refused(|name| max.admits_from_above(name), max).max(start)
+        let start = self.first_refused(|name| !min.admits_from_below(name), min, score);
+        start..self.first_refused(|name| max.admits_from_above(name), max, score).max(start)
     }
 
-    /// How many elements at the beginning have a name that `before` accepts, which turns at the bound.
-    fn first_refused(&self, before: impl Fn(&[u8]) -> bool, bound: LexBound<'_>) -> usize {
-        let (name, last) = match (bound, self.len().checked_sub(1)) {
-            (LexBound::Included(name) | LexBound::Excluded(name), Some(last)) => (name, last),
-            (LexBound::Lowest, _) | (_, None) => return 0,
-            (LexBound::Highest, Some(last)) => return last + 1,
+    /// How many elements at the beginning have a name that `before` accepts, which turns at the bound. `score`: that of all elements.
+    fn first_refused(&self, before: impl Fn(&[u8]) -> bool, bound: LexBound<'_>, score: Option<f64>) -> usize {
+        let name = match bound {
+            LexBound::Included(name) | LexBound::Excluded(name) => name,
+            LexBound::Lowest => return 0,
+            LexBound::Highest => return self.len(),
         };
-        let scores = (self.get(0).map(ElementRef::score), self.get(last).map(ElementRef::score));
-        let (Some(lowest), Some(highest)) = scores else { return 0 };
-        if lowest != highest {
-            return self.tree.position_by_name(before);
-        }
+        let Some(score) = score else { return self.tree.position_by_name(before) };
         // Of one score: keys find the place without looking at many names.
-        let place = self.tree.position(&Probe::of(lowest, name));
+        let place = self.tree.position(&Probe::of(score, name));
         let behind = self.get(place).is_some_and(|element| element.name() == name && before(name));
         place + usize::from(behind)
     }
